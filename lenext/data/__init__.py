@@ -1,0 +1,1 @@
+"""From a named set of images to batches: sources, stores, split, plan, augment, preprocess."""

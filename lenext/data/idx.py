@@ -1,0 +1,85 @@
+"""The idx format of MNIST and its descendants (LeCun, "The MNIST database", file formats), gzipped or not.
+
+Magic number 00 00 08 nn (unsigned bytes, nn dimensions), one big-endian 32-bit size per dimension, then the bytes.
+"""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from lenext.errors import DataError
+
+_GZIP = b"\x1f\x8b"
+_UNSIGNED_BYTES = 0x08
+_CHUNK = 1 << 20
+_ADVICE = "get the file again: remove it, then lenext data get NAME"
+
+
+def read_idx(path: Path, dimensions: int | None = None) -> npt.NDArray[np.uint8]:
+    """Read a whole file; with `dimensions`, only 3 (images) or 1 (labels) will do. Anything amiss is a DataError."""
+    with _open(path) as file:
+        shape = _read_header(file, path, dimensions)
+        expected = math.prod(shape)
+        body = _read_up_to(file, expected, path)
+        if len(body) < expected:
+            raise _broken(path, f"it ends early: {expected - len(body)} of {expected} bytes are missing")
+        trailing = 0
+        while extra := len(_read_up_to(file, _CHUNK, path)):
+            trailing += extra
+        if trailing:
+            raise _broken(path, f"{trailing} bytes follow the {expected} that its header announces")
+    return np.frombuffer(body, dtype=np.uint8).reshape(shape)
+
+
+def read_shape(path: Path, dimensions: int | None = None) -> tuple[int, ...]:
+    """Read the header alone: the sizes of the dimensions, as announced."""
+    with _open(path) as file:
+        return _read_header(file, path, dimensions)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(2) == _GZIP
+        return cast(BinaryIO, gzip.open(path, "rb")) if compressed else path.open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise _broken(path, error.strerror or str(error)) from error
+
+
+def _read_header(file: BinaryIO, path: Path, dimensions: int | None) -> tuple[int, ...]:
+    magic = _read_up_to(file, 4, path)
+    if not magic:
+        raise _broken(path, "it is empty")
+    wanted = f"00 00 08 {dimensions:02x}" if dimensions else "00 00 08 nn"
+    if len(magic) < 4 or magic[:3] != bytes((0, 0, _UNSIGNED_BYTES)) or magic[3] == 0:
+        raise _broken(path, f"magic number {magic.hex(' ')}, expected {wanted}: not an idx file of bytes")
+    if dimensions is not None and magic[3] != dimensions:
+        raise _broken(path, f"magic number {magic.hex(' ')}, expected {wanted}: {magic[3]} dimensions")
+    sizes = _read_up_to(file, 4 * magic[3], path)
+    if len(sizes) < 4 * magic[3]:
+        raise _broken(path, f"it ends within its header: {4 * magic[3] - len(sizes)} bytes of it are missing")
+    return tuple(int(size) for size in np.frombuffer(sizes, dtype=">u4"))
+
+
+def _read_up_to(file: BinaryIO, count: int, path: Path) -> bytearray:
+    """Read `count` bytes, or fewer at the end of the file, be that a good end or a torn one."""
+    data = bytearray()
+    try:
+        while len(data) < count and (piece := file.read(min(_CHUNK, count - len(data)))):
+            data += piece
+    except EOFError:  # the compressed stream stops in the middle: what is missing is the caller's message
+        pass
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise _broken(path, f"the gzip stream is corrupt: {error}") from error
+    except OSError as error:
+        raise _broken(path, error.strerror or str(error)) from error
+    return data
+
+
+def _broken(path: Path, why: str) -> DataError:
+    return DataError(f"cannot read {path}", why=why, advice=_ADVICE)
