@@ -7,7 +7,7 @@ from typing import Any
 
 from lenext.config import from_mapping, nearest, to_mapping
 from lenext.errors import UsageError
-from lenext.models import lenet, resnet
+from lenext.models import lenet, resnet, vgg
 from lenext.models.classifier import Classifier, NetworkConfig
 
 
@@ -21,11 +21,14 @@ class Family:
 
 FAMILIES: Mapping[str, Family] = {
     "lenet": Family(lenet.VARIANTS, lenet.ALIASES),
+    "vgg": Family(vgg.VARIANTS, vgg.ALIASES),
     "resnet": Family(resnet.VARIANTS, resnet.ALIASES),
 }
 
 NETWORKS: Mapping[type[NetworkConfig], type[Classifier]] = {
+    lenet.LeNet5Config: lenet.LeNet5,
     lenet.LeNetConfig: lenet.LeNet,
+    vgg.VGGConfig: vgg.VGG,
     resnet.ResNetConfig: resnet.ResNet,
 }
 
