@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lenext.errors import DataError, UsageError
@@ -63,7 +63,7 @@ def _reason(path: Path, error: Exception) -> str:
         return "there is no such file"
     if path.stat().st_size == 0:
         return "it is empty"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "its content is no image that Pillow knows"
     return str(error)
 

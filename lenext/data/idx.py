@@ -22,7 +22,7 @@ _ADVICE = "get the file again: remove it, then lenext data get NAME"
 
 def read_idx(path: Path, dimensions: int | None = None) -> npt.NDArray[np.uint8]:
     """Read a whole file; with `dimensions`, only 3 (images) or 1 (labels) will do. Anything amiss is a DataError."""
-    with _open(path) as file:
+    with open_idx(path) as file:
         shape = _read_header(file, path, dimensions)
         expected = math.prod(shape)
         body = _read_up_to(file, expected, path)
@@ -38,15 +38,16 @@ def read_idx(path: Path, dimensions: int | None = None) -> npt.NDArray[np.uint8]
 
 def read_shape(path: Path, dimensions: int | None = None) -> tuple[int, ...]:
     """Read the header alone: the sizes of the dimensions, as announced."""
-    with _open(path) as file:
+    with open_idx(path) as file:
         return _read_header(file, path, dimensions)
 
 
-def _open(path: Path) -> BinaryIO:
+def open_idx(path: Path) -> BinaryIO:
+    """Open the uncompressed bytes; that a file is gzipped is told by its content, whatever its name."""
     try:
         with path.open("rb") as file:
             compressed = file.read(2) == _GZIP
-        return cast(BinaryIO, gzip.open(path, "rb")) if compressed else path.open("rb")  # noqa: SIM115
+        return cast(BinaryIO, gzip.open(path, "rb")) if compressed else path.open("rb")
     except OSError as error:
         raise _broken(path, error.strerror or str(error)) from error
 

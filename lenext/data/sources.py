@@ -1,6 +1,7 @@
 """The named data sets: where they are looked for and how they are opened. Nothing here touches the network."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,11 +18,12 @@ from lenext.data.task import Task
 from lenext.errors import DataError, UsageError
 
 Split = Literal["train", "test"]
+FileKey = tuple[Split, Literal["images", "labels"]]
 
 SOURCES = ("fashion_mnist", "mnist", "digits")
 
 _NUMERALS = tuple("0123456789")
-_FILES = {
+_FILES: dict[FileKey, str] = {
     ("train", "images"): "train-images-idx3-ubyte",
     ("train", "labels"): "train-labels-idx1-ubyte",
     ("test", "images"): "t10k-images-idx3-ubyte",
@@ -49,36 +51,40 @@ class DatasetInfo:
 class IdxSet:
     """A set of four idx files that others publish.
 
-    system: a folder where a package of the operating system puts it. sha256: of the uncompressed image files.
+    system: a folder where a package of the operating system puts it. sha256: of the files, uncompressed.
     """
 
     task: Task
     description: str
     system: str
-    sha256: tuple[str, str]
+    sha256: Mapping[FileKey, str]
 
 
 IDX_SETS = {
-    # sha256: of the files in Debian's dataset-fashion-mnist, whose MD5 is the publisher's
+    # sha256: of Debian's dataset-fashion-mnist
     "fashion_mnist": IdxSet(
         task=Task(
             ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
         ),
         description="Fashion-MNIST: grey articles of clothing (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747)",
         system="/usr/share/datasets/fashion-mnist",
-        sha256=(
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        ),
+        sha256={
+            ("train", "images"): "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            ("train", "labels"): "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            ("test", "images"): "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            ("test", "labels"): "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
     ),
     "mnist": IdxSet(
         task=Task(_NUMERALS),
         description="MNIST: grey handwritten digits (LeCun, Bottou, Bengio and Haffner 1998)",
         system="",
-        sha256=(
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        ),
+        sha256={
+            ("train", "images"): "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            ("train", "labels"): "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            ("test", "images"): "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            ("test", "labels"): "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
     ),
 }
 
@@ -99,7 +105,8 @@ def describe(name: str, root: str = "") -> DatasetInfo:
     source = _idx_set(name)
     files = locate(name, root)
     shapes = {key: read_shape(path, 3 if key[1] == "images" else 1) for key, path in files.items()}
-    for split in ("train", "test"):
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
         _check_pair(files[split, "images"], shapes[split, "images"][0], shapes[split, "labels"][0])
     _, height, width = shapes["train", "images"]
     return DatasetInfo(
@@ -134,13 +141,14 @@ def open_split(name: str, split: Split, root: str = "") -> ArrayStore:
     return ArrayStore(torch.from_numpy(images), labels, pixel_ids(split, images))
 
 
-def locate(name: str, root: str = "") -> dict[tuple[str, str], Path]:
+def locate(name: str, root: str = "") -> dict[FileKey, Path]:
     """Return the four files by (split, "images" or "labels"), from the first folder that holds any of them.
 
     Looked at: root/NAME, root, the operating system's folder. Each file may be gzipped, and may be spelt with a dot
     (`train-images.idx3-ubyte`), as some copies are.
     """
     source = _idx_set(name)
+    advice = f"lenext data get {name}, or --data digits, which comes with lenext"
     folders = [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
     folders += [Path(source.system)] if source.system else []
     for folder in folders:
@@ -149,13 +157,9 @@ def locate(name: str, root: str = "") -> dict[tuple[str, str], Path]:
             return files
         if files:
             missing = ", ".join(stem for key, stem in _FILES.items() if key not in files)
-            raise DataError(f"cannot use {folder} as {name}", why=f"{missing} is missing", advice=_get(name, root))
+            raise DataError(f"cannot use {folder} as {name}", why=f"{missing} is missing", advice=advice)
     where = ", ".join(map(str, folders)) or "no folder was given"
-    raise DataError(f"cannot find {name}", why=f"looked in: {where}", advice=_get(name, root))
-
-
-def _get(name: str, root: str) -> str:
-    return f"lenext data get {name}, or --data digits, which comes with lenext"
+    raise DataError(f"cannot find {name}", why=f"looked in: {where}", advice=advice)
 
 
 def _idx_set(name: str) -> IdxSet:
@@ -195,7 +199,7 @@ def _check_identity(name: str, path: Path, pixels: npt.NDArray[np.uint8]) -> Non
     found = hashlib.sha256(header)
     found.update(pixels.data)
     for other, source in IDX_SETS.items():
-        if other != name and found.hexdigest() in source.sha256:
+        if other != name and found.hexdigest() in source.sha256.values():
             raise DataError(
                 f"cannot use {path} as {name}", why=f"it holds {other}", advice=f"--data {other}, or another root"
             )

@@ -1,0 +1,206 @@
+"""Get a data set: from the operating system's packages, else from its publisher, checked byte by byte.
+
+The only module of the room that starts a program or opens a connection, and only when it is called.
+"""
+
+import hashlib
+import http.client
+import os
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from lenext.data.idx import open_idx
+from lenext.data.sources import IDX_SETS, DatasetInfo, FileKey, describe, locate
+from lenext.errors import DataError, MachineError
+
+Say = Callable[[str], None]
+
+TIMEOUT = 10.0  # seconds for the connection, and for each piece of the answer
+_APT_TIMEOUT = 600.0  # seconds: 31 MB over a slow line
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Where the files of a set are published: `address` ends with a slash, `md5` maps file names to digests."""
+
+    address: str
+    md5: Mapping[str, str]
+
+
+# fmt: off
+PUBLISHERS = {
+    # github.com/zalandoresearch/fashion-mnist, README, "Get the Data"
+    "fashion_mnist": Publisher("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz":  "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz":  "bb300cfdad3c16e7a12a480ee83cd310",
+    }),
+    # the mirror and the digests of torchvision.datasets.MNIST: the publisher's own page no longer serves the files
+    "mnist": Publisher("https://ossci-datasets.s3.amazonaws.com/mnist/", {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz":  "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz":  "ec29112dd5afa0611ce80d1b7f02629c",
+    }),
+}
+# fmt: on
+
+_DEBIAN_PACKAGES = {"fashion_mnist": "dataset-fashion-mnist"}
+
+
+def fetch(name: str, root: Path, say: Say, publisher: Publisher | None = None) -> DatasetInfo:
+    """Make the set available and return what it is; a set that is found already is left as it is.
+
+    Fashion-MNIST comes as a Debian package where this process may install one; every other way leads to the publisher
+    (`publisher` names another place that has the files), whose files are written to root/NAME. A failure is a
+    DataError, or a MachineError where the folder cannot be written; whole files that had arrived are kept.
+    """
+    try:
+        return describe(name, str(root))
+    except DataError as missing:
+        say(f"{missing.what}: {missing.why}")
+    package = _DEBIAN_PACKAGES.get(name)
+    if package and publisher is None and install_package(package, say):
+        try:
+            verify(locate(name, str(root)), IDX_SETS[name].sha256)
+            return describe(name, str(root))
+        except DataError as error:
+            say(f"{error.what}: {error.why}")
+    download(publisher or PUBLISHERS[name], root / name, say)
+    return describe(name, str(root))
+
+
+def install_package(package: str, say: Say) -> bool:
+    """Install a Debian package, where this process is root and has apt-get; tell whether it worked."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return False
+    install = ("install", "-y", "--no-install-recommends", package)
+    return _apt_get(install, say) or (_apt_get(("update",), say) and _apt_get(install, say))
+
+
+def download(publisher: Publisher, folder: Path, say: Say) -> None:
+    """Bring the publisher's files to `folder`, one at a time; one that is there with the right digest is left."""
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for file, md5 in publisher.md5.items():
+        target = folder / file
+        if target.is_file() and _md5(target) == md5:
+            say(f"{target} is there")
+            continue
+        say(f"getting {publisher.address}{file}")
+        _download_file(publisher.address + file, target, md5)
+
+
+def verify(files: Mapping[FileKey, Path], sha256: Mapping[FileKey, str]) -> None:
+    """Compare the uncompressed bytes of each file with its digest: the packagers of a set may gzip it anew."""
+    for key, path in files.items():
+        found = hashlib.sha256()
+        with open_idx(path) as file:
+            while piece := file.read(_PIECE):
+                found.update(piece)
+        if found.hexdigest() != sha256[key]:
+            raise DataError(
+                f"cannot use {path}",
+                why=f"its uncompressed SHA-256 is {found.hexdigest()}, published is {sha256[key]}",
+                advice="remove the file and get it again",
+            )
+
+
+def _download_file(url: str, target: Path, md5: str) -> None:
+    """Write beside, check, rename: at no time is there a file of that name which is not the published one."""
+    beside = target.with_name(f".{target.name}.part-{os.getpid()}")
+    try:
+        with _answer(url, target) as answer, _writing(target), beside.open("wb") as file:
+            _copy(answer, file, url, target)
+            file.flush()
+            os.fsync(file.fileno())
+        found = _md5(beside)
+        if found != md5:
+            raise _failed(url, target, f"its MD5 is {found}, published is {md5}")
+        with _writing(target):
+            beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _answer(url: str, target: Path) -> Iterator[http.client.HTTPResponse]:
+    try:
+        answer = urllib.request.urlopen(url, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _failed(url, target, f"the server says {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise _failed(url, target, str(error.reason)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _failed(url, target, str(error) or type(error).__name__) from error
+    with answer:
+        yield answer
+
+
+def _copy(answer: http.client.HTTPResponse, file: BinaryIO, url: str, target: Path) -> None:
+    announced = answer.length
+    arrived = 0
+    while True:
+        try:
+            piece = answer.read(_PIECE)
+        except (OSError, http.client.HTTPException) as error:
+            raise _failed(url, target, f"the connection broke after {arrived} bytes: {error}") from error
+        if not piece:
+            break
+        file.write(piece)
+        arrived += len(piece)
+    if announced is not None and arrived != int(announced):
+        raise _failed(url, target, f"the connection ended after {arrived} of {announced} bytes")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into a MachineError."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"cannot write {path}", why=error.strerror or str(error), advice="make room, or choose another folder"
+        ) from error
+
+
+def _apt_get(arguments: Sequence[str], say: Say) -> bool:
+    command = ("apt-get", *arguments)
+    say(f"running {' '.join(command)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        subprocess.run(
+            command, check=True, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=_APT_TIMEOUT
+        )
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        say(f"apt-get failed: {lines[-1] if lines else f'exit {error.returncode}'}")
+        return False
+    except (OSError, subprocess.TimeoutExpired) as error:
+        say(f"apt-get failed: {error}")
+        return False
+    return True
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _failed(url: str, target: Path, why: str) -> DataError:
+    return DataError(
+        f"cannot get {url}",
+        why=why,
+        kept="whole files that had arrived, nothing else",
+        advice=f"try again later, put the file into {target.parent} yourself, or use --data digits",
+    )
