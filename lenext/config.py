@@ -53,7 +53,7 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T
     try:
         return cls(**values)
     except TypeError as error:
-        raise UsageError(f"incomplete table {where or cls.__name__!r}", why=str(error), advice="add the key") from error
+        raise UsageError(f"cannot use the table {where or cls.__name__!r}", why=str(error), advice="mend it") from error
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

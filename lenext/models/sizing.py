@@ -10,26 +10,14 @@ def choose_row(model: str, native: int, size: int = 0) -> tuple[str, int, str]:
     The asked `size`; else the data's own where the row accepts it; else the row's small form; else the smallest size
     that the row accepts. Returns (row, size, sentence).
     """
+    row = get_config(model)
     if size:
-        if not fits(model, size):
-            raise UsageError(
-                f"{model} does not take {size}x{size} images", why=accepted(model), advice="another --size"
-            )
+        if not row.accepts(size):
+            raise UsageError(f"{model} cannot see {size}x{size} images", why=f"it takes {row.sizes()}", advice="--size")
         return model, size, f"{model} at {size}x{size}, as asked"
-    if fits(model, native):
+    if row.accepts(native):
         return model, native, f"{model} at {native}x{native}, the size of the data"
     small = small_row(model)
     if small is not None and fits(small, native):
-        return small, native, f"{small} at {native}x{native}, because {model} takes {accepted(model)}"
-    smallest = get_config(model).min_size
-    return model, smallest, f"{model} at {smallest}x{smallest}, because it takes {accepted(model)}"
-
-
-def accepted(model: str) -> str:
-    """The sizes a row accepts, in words."""
-    row = get_config(model)
-    if row.max_size is None:
-        return f"{row.min_size}x{row.min_size} and larger"
-    if row.max_size == row.min_size:
-        return f"{row.min_size}x{row.min_size} only"
-    return f"{row.min_size}x{row.min_size} to {row.max_size}x{row.max_size}"
+        return small, native, f"{small} at {native}x{native}, because {model} takes {row.sizes()}"
+    return model, row.min_size, f"{model} at {row.min_size}x{row.min_size}, because it takes {row.sizes()}"

@@ -1,0 +1,1 @@
+"""The only room that sees the whole: data -> model -> train -> evaluate -> run."""

@@ -1,0 +1,127 @@
+"""What a trained run is asked: how good it is, what is in these files, its network."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lenext import checkpoint as checkpoints
+from lenext import run as runs
+from lenext.config import digest, from_mapping, read_toml
+from lenext.data.decode import decode_file
+from lenext.data.preprocess import Preprocessing
+from lenext.data.sources import open_split
+from lenext.data.split import read_split, split_digest
+from lenext.data.store import Store, Subset
+from lenext.errors import ConflictError
+from lenext.evaluation.predict import describe_prediction, predict_images, score_store
+from lenext.experiment.config import Experiment
+from lenext.judge.metrics import Metrics, measure, worst_mistakes
+from lenext.models.classifier import Classifier
+from lenext.predictions import Predictions
+
+GALLERY_MISTAKES = 24
+
+
+def evaluate(run: Path, split: Literal["test", "validation"] = "test") -> Metrics:
+    """Score the run's chosen checkpoint on a split; write predictions, metrics and gallery into the run.
+
+    Every opening of the test split is counted in `run.json`.
+    """
+    index = runs.load_run(run)
+    experiment = from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML))
+    loaded = checkpoints.load(run / index["chosen"])
+    model = checkpoints.restore(loaded)
+    with runs.locked(run):
+        store = _open(run, experiment, split)
+        opened = index["test_opened"] + (split == "test")
+        runs.update_run(run, test_opened=opened)
+        predictions = predict_store(model, store, loaded.card, split)
+        predictions.save(run / runs.predictions_name(split))
+        metrics = measure(predictions)
+        about = {"split": split, "checkpoint": index["chosen"], "model": loaded.card.model, "epoch": loaded.card.epoch}
+        runs.write_json(run / runs.metrics_name(split), {**about, **metrics.to_mapping()})
+        runs.write_durably(run / runs.GALLERY_NPZ, _gallery(model, store, predictions))
+        runs.update_run(run)
+    return metrics
+
+
+def predict_store(model: Classifier, store: Store, card: checkpoints.Card, split: str) -> Predictions:
+    """Score every image of a store as the card says that the network is fed."""
+    return Predictions(
+        ids=tuple(store.ids),
+        labels=store.labels,
+        scores=score_store(model, store, from_mapping(Preprocessing, card.preprocessing)),
+        classes=card.classes,
+        split=split,
+        split_digest=split_digest(store.ids),
+        preprocessing_digest=digest(card.preprocessing),
+        model=card.model,
+    )
+
+
+def predict(path: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Classify image files with a run's chosen checkpoint, or with a checkpoint folder.
+
+    Returns, for each file, {"file", "class", "index", "probability", "top5"}.
+    """
+    loaded = checkpoints.load(_checkpoint_folder(path))
+    preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
+    images = [decode_file(file, preprocessing.channels) for file in files]
+    scores = predict_images(checkpoints.restore(loaded), images, preprocessing)
+    return [
+        {"file": str(file), **describe_prediction(row, loaded.card.classes)}
+        for file, row in zip(files, scores, strict=True)
+    ]
+
+
+def load(path: Path) -> Classifier:
+    """Build the network of a run (its chosen checkpoint) or of a checkpoint folder, in evaluation mode."""
+    return checkpoints.restore(checkpoints.load(_checkpoint_folder(path)))
+
+
+def split_rows(run: Path, store: Store) -> dict[str, npt.NDArray[np.int64]]:
+    """The run's own split as rows of `store`; images that the store no longer has are a ConflictError (exit 5)."""
+    row = {name: number for number, name in enumerate(store.ids)}
+    parts = read_split(run / runs.SPLIT_CSV)
+    missing = [name for names in parts.values() for name in names if name not in row]
+    if missing:
+        raise ConflictError(
+            f"the data is not what {run} was trained on",
+            why=f"{len(missing)} of its images are not there, {missing[0]} the first",
+            kept="the run, untouched",
+            advice="put the data back, or train a new run",
+        )
+    return {part: np.array([row[name] for name in parts.get(part, ())], np.int64) for part in ("train", "validation")}
+
+
+def _checkpoint_folder(path: Path) -> Path:
+    if (path / checkpoints.MANIFEST).is_file():
+        return path
+    return path / str(runs.load_run(path)["chosen"])
+
+
+def _open(run: Path, experiment: Experiment, split: Literal["test", "validation"]) -> Store:
+    data = experiment.data
+    if split == "test":
+        return open_split(data.name, "test", data.root)
+    store = open_split(data.name, "train", data.root)
+    return Subset(store, split_rows(run, store)["validation"])
+
+
+def _gallery(model: Classifier, store: Store, predictions: Predictions) -> bytes:
+    """The pictures that the report shows: worst mistakes as the store has them, and the first layer's filters."""
+    rows = worst_mistakes(predictions, GALLERY_MISTAKES)
+    name, filters = next((name, value) for name, value in model.named_parameters() if value.ndim == 4)
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        mistakes=store.read(rows).permute(0, 2, 3, 1).numpy(),
+        mistakes_row=rows,
+        filters=filters.detach().numpy(),
+        filters_name=np.array(name),
+    )
+    return content.getvalue()

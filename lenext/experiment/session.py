@@ -1,0 +1,329 @@
+"""A run being trained: created whole, iterated, saved, resumed."""
+
+import dataclasses
+import datetime
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+import lenext
+from lenext import checkpoint as checkpoints
+from lenext import run as runs
+from lenext.config import differing_keys, digest, from_mapping, override, read_toml, to_mapping, to_toml
+from lenext.costs.operators import count_cost
+from lenext.data.batches import train_batches
+from lenext.data.config import DataConfig
+from lenext.data.preprocess import Preprocessing, statistics
+from lenext.data.sources import describe, open_split
+from lenext.data.split import hold_out, validation_count, write_split
+from lenext.data.store import Store, Subset
+from lenext.data.task import Task
+from lenext.device import SpeedPlan, plan_speed, threads
+from lenext.errors import ConflictError, InterruptedRunError, UsageError
+from lenext.experiment.answers import predict_store, split_rows
+from lenext.experiment.config import Experiment, compose
+from lenext.judge.metrics import measure
+from lenext.models.catalog import build
+from lenext.models.init import initialise
+from lenext.training.loop import Progress, Step, TrainState, Validation, observe, train_epoch
+from lenext.training.objective import Objective
+from lenext.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors
+
+PAD_LIMIT = 8  # pixels: a gap of at most this is padded, as LeNet-5's from 28 to 32 was; a larger one is resampled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """A finished epoch, as `metrics.jsonl` has it. validation_*: None where nothing is held out."""
+
+    epoch: int
+    step: int
+    lr: float
+    train_loss: float
+    train_top1: float
+    validation_loss: float | None
+    validation_top1: float | None
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The data of a run: what is trained on, what is held out (possibly nothing), what becomes of an image."""
+
+    task: Task
+    train: Store
+    validation: Store
+    preprocessing: Preprocessing
+
+
+class Session:
+    """A run being trained: iterate `records()` to train it to its end."""
+
+    def __init__(self, run: Path, experiment: Experiment, parts: Parts, state: TrainState, plan: SpeedPlan) -> None:
+        self.run = run
+        self.experiment = experiment
+        self.parts = parts
+        self.state = state
+        self.plan = plan
+        self.batches_per_epoch = len(parts.train) // experiment.training.batch_size
+        self.total_steps = self.batches_per_epoch * experiment.training.epochs
+        if self.batches_per_epoch == 0:
+            raise UsageError(
+                f"cannot train on {len(parts.train)} images",
+                why=f"a batch takes {experiment.training.batch_size}",
+                advice="--set training.batch_size=...",
+            )
+
+    def records(self) -> Iterator[Step | Epoch]:
+        """Train to the end, yielding each Step and each Epoch; Ctrl-C and SIGTERM save and raise InterruptedRunError.
+
+        `last` is saved after `save_seconds` of training and after every epoch, `best` when validation accuracy rises.
+        """
+        config = self.experiment.training
+        with runs.locked(self.run), threads(self.plan.threads), runs.deferred_signals() as received:
+            checkpoints.sweep(self.run / runs.LAST)
+            runs.cut_metrics(self.run, self.state.progress.metrics_bytes)
+            runs.update_run(self.run, status="running")
+            while self.state.progress.epoch < config.epochs:
+                saved, rate = self.state.progress.seconds, 0.0
+                for step in self._steps():
+                    rate = step.rate
+                    yield step
+                    if received:
+                        raise self._interrupted(received[0])
+                    if self.state.progress.seconds - saved >= config.save_seconds:
+                        self.save("last")
+                        saved = self.state.progress.seconds
+                yield self._close_epoch(rate)
+                if received:
+                    raise self._interrupted(received[0])
+            self._finish()
+
+    def save(self, part: Literal["best", "last"]) -> None:
+        """Save a generation of `last` (two are kept) or of `best` (one is)."""
+        checkpoints.save(self.run / part, _snapshot(self.experiment, self.parts, self.state), keep=_keep(part))
+
+    def _steps(self) -> Iterator[Step]:
+        experiment, progress = self.experiment, self.state.progress
+        batches = train_batches(
+            self.parts.train,
+            self.parts.preprocessing,
+            experiment.augment,
+            seed=experiment.seed,
+            epoch=progress.epoch,
+            batch_size=experiment.training.batch_size,
+            start=progress.batch,
+        )
+        return train_epoch(
+            self.state, batches, experiment.training, total=self.total_steps, seed=experiment.seed, plan=self.plan
+        )
+
+    def _close_epoch(self, rate: float) -> Epoch:
+        before = self.state.progress
+        validation = self._validate()
+        self.state = observe(self.state, validation, self.experiment.training)
+        seconds = before.seconds - before.epoch_start
+        record = Epoch(
+            epoch=before.epoch + 1,
+            step=before.step,
+            lr=rate,
+            train_loss=before.loss_sum / before.seen,
+            train_top1=before.correct / before.seen,
+            validation_loss=validation.loss if validation else None,
+            validation_top1=validation.top1 if validation else None,
+            seconds=round(seconds, 3),
+            images_per_second=round(before.seen / seconds, 1),
+        )
+        line = {"kind": "epoch", **{key: value for key, value in vars(record).items() if value is not None}}
+        self.state.progress = dataclasses.replace(
+            self.state.progress, metrics_bytes=runs.append_metrics(self.run, line)
+        )
+        if self.state.progress.best_epoch == record.epoch:
+            self.save("best")
+        self.save("last")
+        return record
+
+    def _validate(self) -> Validation | None:
+        held_out = self.parts.validation
+        if len(held_out) == 0:
+            return None
+        metrics = measure(
+            predict_store(
+                self.state.objective.classifier,
+                held_out,
+                _card(self.experiment, self.parts, self.state.progress),
+                "validation",
+            )
+        )
+        return Validation(loss=metrics.nll, top1=metrics.top1)
+
+    def _finish(self) -> None:
+        chosen = "best" if len(self.parts.validation) else "last"
+        seconds = round(self.state.progress.seconds, 1)
+        runs.update_run(self.run, status="finished", chosen=chosen, train_seconds=seconds)
+
+    def _interrupted(self, number: int) -> InterruptedRunError:
+        self.save("last")
+        runs.update_run(self.run, status="interrupted", train_seconds=round(self.state.progress.seconds, 1))
+        progress = self.state.progress
+        return InterruptedRunError(
+            f"training of {self.run} was interrupted",
+            why=f"signal {signal.Signals(number).name} after {progress.step} of {self.total_steps} updates",
+            kept=f"everything up to that update, in {self.run / runs.LAST}",
+            advice=f"lenext train --resume {self.run}",
+            signal=number,
+        )
+
+
+def start(experiment: Experiment, run: Path, *, command: str = "") -> Session:
+    """Create the run folder, whole and with step 0 saved, and return its Session."""
+    info = describe(experiment.data.name, experiment.data.root)
+    store = open_split(experiment.data.name, "train", experiment.data.root)
+    count = validation_count(experiment.data.validation, len(store))
+    train_rows, validation_rows = hold_out(store.labels, count, experiment.data.split_seed)
+    parts = _parts(experiment, info.task, store, train_rows, validation_rows)
+    state = _fresh_state(experiment, parts)
+    initialise(state.objective.classifier, experiment.training.init, experiment.seed)
+    plan = plan_speed(experiment.training.precision)
+    state.objective.to(plan.device)
+    pixels = (info.channels, experiment.size, experiment.size)
+    cost = count_cost(state.objective.classifier, pixels)
+    with runs.staged(run) as staging:
+        config = to_mapping(experiment)
+        runs.write_durably(staging / runs.CONFIG_TOML, to_toml(config).encode())
+        rows = {"train": train_rows, "validation": validation_rows}
+        write_split(staging / runs.SPLIT_CSV, store.ids, rows)
+        runs.write_json(staging / runs.ENVIRONMENT_JSON, runs.environment())
+        (staging / runs.METRICS_JSONL).touch()
+        for part in ("best", "last"):
+            checkpoints.save(staging / part, _snapshot(experiment, parts, state))
+        runs.update_run(
+            staging,
+            lenext=lenext.__version__,
+            name=run.name,
+            status="created",
+            command=command,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            model=experiment.model,
+            data=experiment.data.name,
+            params=cost.params,
+            macs=cost.macs,
+            train_images=len(train_rows),
+            validation_images=len(validation_rows),
+            train_seconds=0.0,
+            test_opened=0,
+            chosen="best" if count else "last",
+            config_digest=digest(config),
+            speed_plan=dataclasses.asdict(plan),
+        )
+    return Session(run, experiment, parts, state, plan)
+
+
+def resume(run: Path, settings: Sequence[str] = ()) -> Session:
+    """Take a run up where its newest whole checkpoint stands; a changed configuration is a ConflictError (exit 5)."""
+    index = runs.load_run(run)
+    stored = read_toml(run / runs.CONFIG_TOML)
+    changed = differing_keys(stored, override(stored, settings))
+    if changed or digest(stored) != index["config_digest"]:
+        raise ConflictError(
+            f"cannot resume {run} with another configuration",
+            why=f"differs: {', '.join(changed) or runs.CONFIG_TOML + ' was edited'}",
+            kept="the run, untouched",
+            advice="resume without --set, or start a new run",
+        )
+    experiment = from_mapping(Experiment, stored)
+    info = describe(experiment.data.name, experiment.data.root)
+    store = open_split(experiment.data.name, "train", experiment.data.root)
+    rows = split_rows(run, store)
+    parts = _parts(experiment, info.task, store, rows["train"], rows["validation"])
+    state = _fresh_state(experiment, parts)
+    loaded = checkpoints.load(run / runs.LAST)
+    plan = SpeedPlan(**index["speed_plan"])
+    checkpoints.load_weights(state.objective.classifier, loaded.weights)
+    state.objective.to(plan.device)
+    load_optimizer_tensors(state.optimizer, state.objective.classifier, loaded.optimizer)
+    state.progress = from_mapping(Progress, loaded.progress)
+    return Session(run, experiment, parts, state, plan)
+
+
+def _parts(
+    experiment: Experiment, task: Task, store: Store, train: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]
+) -> Parts:
+    part = Subset(store, train)
+    images = part.read(np.arange(len(part)))
+    mean, std = statistics(images)
+    gap = experiment.size - max(images.shape[-2:])
+    preprocessing = Preprocessing(
+        size=(experiment.size, experiment.size),
+        channels=images.shape[1],
+        mean=mean,
+        std=std,
+        fit="pad" if 0 <= gap <= PAD_LIMIT else "resize",
+    )
+    return Parts(task, part, Subset(store, validation), preprocessing)
+
+
+def _changes(parts: Parts) -> dict[str, int]:
+    return {"num_classes": parts.task.num_classes, "in_channels": parts.preprocessing.channels}
+
+
+def _fresh_state(experiment: Experiment, parts: Parts) -> TrainState:
+    classifier = build(experiment.model, **_changes(parts))
+    objective = Objective(classifier, experiment.training.loss)
+    return TrainState(objective, make_optimizer(classifier, experiment.training.optimizer))
+
+
+def _card(experiment: Experiment, parts: Parts, progress: Progress) -> checkpoints.Card:
+    return checkpoints.Card(
+        model=experiment.model,
+        changes=_changes(parts),
+        classes=parts.task.classes,
+        preprocessing=to_mapping(parts.preprocessing),
+        data=experiment.data.name,
+        epoch=progress.epoch,
+        step=progress.step,
+    )
+
+
+def _snapshot(experiment: Experiment, parts: Parts, state: TrainState) -> checkpoints.Checkpoint:
+    classifier = state.objective.classifier
+    return checkpoints.Checkpoint(
+        card=_card(experiment, parts, state.progress),
+        weights=classifier.state_dict(),
+        optimizer=optimizer_tensors(state.optimizer, classifier),
+        progress=to_mapping(state.progress),
+    )
+
+
+def _keep(part: Literal["best", "last"]) -> int:
+    return 2 if part == "last" else 1
+
+
+def train(
+    data: str,
+    model: str,
+    run: Path | str,
+    *,
+    recipe: str = "",
+    epochs: int = 0,
+    seed: int = 0,
+    root: str = "",
+    settings: Sequence[str] = (),
+) -> Path:
+    """Train a network on a data set from its first step to its last, and return the run folder.
+
+    data, model, recipe: names (`lenext data`, `lenext models`; no recipe: the network's own). epochs: 0 is the
+    recipe's number. root: a folder to look for the data in first. settings: "training.batch_size=64" and the like.
+    """
+    experiment, _ = compose(
+        DataConfig(name=data, root=root), model, recipe=recipe, epochs=epochs, seed=seed, settings=settings
+    )
+    for _ in start(experiment, Path(run)).records():
+        pass
+    return Path(run)

@@ -1,0 +1,254 @@
+"""The run folder: names, creation by rename, lock, metrics, the index of files with their digests."""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lenext.errors import DataError, LockedError, MachineError
+
+FORMAT = 1
+RUN_JSON = "run.json"
+CONFIG_TOML = "config.toml"
+METRICS_JSONL = "metrics.jsonl"
+SPLIT_CSV = "split.csv"
+ENVIRONMENT_JSON = "environment.json"
+BEST = "best"
+LAST = "last"
+GALLERY_NPZ = "gallery.npz"
+REPORT_HTML = "report.html"
+
+
+def predictions_name(split: str) -> str:
+    """File name of the predictions on a split."""
+    return f"predictions-{split}.npz"
+
+
+def metrics_name(split: str) -> str:
+    """File name of the metrics measured on a split."""
+    return f"metrics-{split}.json"
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace `path` whole: written beside, synced, renamed, folder synced. A crash leaves the old or the new file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise MachineError(
+            f"cannot write {path}", why=str(error), kept="the previous file, if there was one", advice="free some space"
+        ) from error
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object durably, indented for people."""
+    write_durably(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; a missing or damaged file is a DataError that names it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"cannot read {path}", why="there is no such file", advice="check that this is a run folder"
+        ) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(
+            f"cannot read {path}", why=f"it is damaged: {error}", advice="restore it from a copy"
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(f"cannot read {path}", why="it holds no JSON object", advice="restore it from a copy")
+    return content
+
+
+def free_name(parent: Path, stem: str) -> Path:
+    """Return the first of `stem`, `stem-2`, `stem-3` ... that does not exist in `parent`."""
+    path, number = parent / stem, 2
+    while path.exists():
+        path, number = parent / f"{stem}-{number}", number + 1
+    return path
+
+
+@contextlib.contextmanager
+def staged(run: Path) -> Iterator[Path]:
+    """Yield a folder beside `run` that becomes `run` by one rename, or vanishes if the block fails."""
+    if run.exists():
+        raise DataError(
+            f"cannot create {run}", why="it exists already", advice=f"choose another --run, or --resume {run}",
+            kept="the existing folder, untouched",
+        )  # fmt: skip
+    staging = run.with_name(f".{run.name}.{os.getpid()}.new")
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise MachineError(
+            f"cannot create {run}", why=error.strerror or str(error), advice="choose a writable place with --run DIR"
+        ) from error
+    try:
+        yield staging
+        staging.rename(run)
+        sync_folder(run.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run for this process; a second one gets a LockedError (exit 8). A killed process leaves no lock."""
+    handle = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(handle, 200, 0).decode(errors="replace").strip()
+            raise LockedError(
+                f"cannot use {run}", why=f"another process holds it ({owner})", advice="wait for it, or stop it",
+                kept="the run, untouched",
+            ) from error  # fmt: skip
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"pid {os.getpid()} on {platform.node()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def load_run(run: Path) -> dict[str, Any]:
+    """Read `run.json`; a folder that is none, or of a newer format, is a DataError."""
+    if not (run / RUN_JSON).is_file():
+        raise DataError(
+            f"cannot use {run} as a run", why=f"it has no {RUN_JSON}", advice="name a folder that lenext train made"
+        )
+    index = read_json(run / RUN_JSON)
+    if index.get("format") != FORMAT:
+        raise DataError(
+            f"cannot read {run}", why=f"its format is {index.get('format')!r}, this lenext reads {FORMAT}",
+            advice="use the lenext that wrote it",
+        )  # fmt: skip
+    return index
+
+
+def update_run(run: Path, **changes: Any) -> dict[str, Any]:
+    """Write `run.json` anew with `changes`, and with size and digest of every other file at the top of the run."""
+    index = {**(read_json(run / RUN_JSON) if (run / RUN_JSON).exists() else {"format": FORMAT}), **changes}
+    index["files"] = {
+        path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+        for path in sorted(run.iterdir())
+        if path.is_file() and path.name != RUN_JSON and not path.name.startswith(".")
+    }
+    for part in (BEST, LAST):
+        manifest = run / part / "manifest.json"
+        if manifest.is_file():
+            index["files"][f"{part}/manifest.json"] = {
+                "sha256": sha256_file(manifest),
+                "bytes": manifest.stat().st_size,
+            }
+    write_json(run / RUN_JSON, index)
+    return index
+
+
+def append_metrics(run: Path, record: Mapping[str, Any]) -> int:
+    """Append one JSON line to `metrics.jsonl`, synced; return the file's length in bytes."""
+    with (run / METRICS_JSONL).open("ab") as file:
+        file.write((json.dumps(record) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def cut_metrics(run: Path, length: int) -> None:
+    """Forget what was logged after a checkpoint: a resumed run logs those epochs again."""
+    with (run / METRICS_JSONL).open("ab") as file:
+        file.truncate(length)
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Every record of `metrics.jsonl`, in order; a last line torn by a crash is left out."""
+    records = []
+    for line in (run / METRICS_JSONL).read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def environment(
+    distributions: tuple[str, ...] = ("lenext", "torch", "numpy", "pillow", "safetensors"),
+) -> dict[str, Any]:
+    """What a result depends on beside the code and the configuration: versions, processor, operating system."""
+    versions = {}
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[list[int]]:
+    """Collect the first SIGINT or SIGTERM in the yielded list; a second one acts at once, as it did before."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Training: a classifier and batches in, steps and a trained classifier out."""

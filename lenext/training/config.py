@@ -1,0 +1,90 @@
+"""What training is told; a recipe file fills these in. Imports no torch."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """The update rule.
+
+    rate: peak learning rate. decay: L2 penalty for sgd, decoupled decay for adamw. decay_on: "all" parameters, as the
+    papers before 2017 did, or "weights" only (no bias, no norm). betas, eps: adamw.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    decay: float = 0.0
+    decay_on: Literal["all", "weights"] = "all"
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.nesterov and self.momentum == 0:
+            raise TypeError("nesterov needs a momentum above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """The learning rate over the run, as a factor of the peak.
+
+    warmup: part of all steps, linear for all but one_cycle, whose ascent it is. milestones: parts of the run after
+    which the rate is multiplied by `factors` (one for all, or one each). factor, patience, threshold: plateau; the
+    rate is multiplied by `factor` after `patience` epochs without a validation loss lower by `threshold` of itself.
+    start: one_cycle's first factor. end: last factor of cosine and one_cycle.
+    """
+
+    name: Literal["constant", "step", "plateau", "cosine", "one_cycle"] = "constant"
+    warmup: float = 0.0
+    milestones: tuple[float, ...] = ()
+    factors: tuple[float, ...] = (0.1,)
+    factor: float = 0.1
+    patience: int = 5
+    threshold: float = 1e-4
+    start: float = 0.04
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise TypeError(f"warmup is a part of the run, 0 <= warmup < 1, and this is {self.warmup}")
+        if len(self.factors) not in (1, len(self.milestones)):
+            raise TypeError(f"{len(self.milestones)} milestones take 1 factor or as many, not {len(self.factors)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What is minimised.
+
+    cross_entropy: of softmax, with label smoothing (Szegedy et al. 2015, section 7). lenet_map: equation 9 of LeCun
+    et al. 1998 on scores that are negative distances; `rubbish` is its constant j, a penalty of the class "none".
+    """
+
+    name: Literal["cross_entropy", "lenet_map"] = "cross_entropy"
+    label_smoothing: float = 0.0
+    rubbish: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """One training run: how long, how, from which initial weights.
+
+    init: a method of lenext.models.init. clip: gradient norm above which gradients are scaled down, 0 for never.
+    precision: "auto" is bf16 where the hardware multiplies it, else float32. save_seconds: longest work lost.
+    """
+
+    epochs: int = 1
+    batch_size: int = 128
+    init: str = "torch"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    clip: float = 0.0
+    save_seconds: float = 60.0
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise TypeError(f"{name} is at least 1, and this is {getattr(self, name)}")
