@@ -1,8 +1,10 @@
-"""The machine: which device, how many threads, which precision and memory format a run uses."""
+"""The machine: which device, precision, memory format and number of threads a run uses."""
 
 import contextlib
 import os
-from collections.abc import Iterator
+import statistics
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +12,15 @@ import torch
 
 Precision = Literal["auto", "float32", "bf16"]
 
+_TRIALS = 3  # timed steps of each candidate, after one to warm up
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedPlan:
     """How a run uses its machine; decided before step 1, stored in the run, repeated on resume.
 
     device: "cpu", "cuda" or "mps". precision: "float32" or "bf16" (autocast; weights stay float32).
-    channels_last: memory format of images and convolution weights. threads: of torch on the CPU.
+    channels_last: memory format of images. threads: of torch on the CPU.
     """
 
     device: str
@@ -25,15 +29,31 @@ class SpeedPlan:
     threads: int
 
 
-def plan_speed(precision: Precision = "auto", device: str = "auto") -> SpeedPlan:
-    """Choose by rule on the hardware, never by timing: bf16 where the hardware multiplies it, else float32."""
+def candidate_plans(precision: Precision = "auto", thread_count: int = 0, device: str = "auto") -> list[SpeedPlan]:
+    """The plans worth timing on this machine; precision is a rule on the hardware, never a timing.
+
+    auto precision is bf16 where the hardware multiplies it, else float32. thread_count: 0 offers one thread, which
+    small networks want, and every core.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else _cpu_multiplies_bf16()
     chosen: Literal["float32", "bf16"] = (
         ("bf16" if fast_bf16 and device != "mps" else "float32") if precision == "auto" else precision
     )
-    return SpeedPlan(device=device, precision=chosen, channels_last=device != "mps", threads=cores())
+    counts = [thread_count] if thread_count else sorted({cores(), 1} if device == "cpu" else {cores()}, reverse=True)
+    return [
+        SpeedPlan(device=device, precision=chosen, channels_last=channels_last, threads=count)
+        for count in counts
+        for channels_last in ((True, False) if device != "mps" else (False,))
+    ]
+
+
+def fastest_plan(plans: list[SpeedPlan], step: Callable[[SpeedPlan], object]) -> SpeedPlan:
+    """Time `step` under each plan and return the plan of the least median; one plan is not timed."""
+    if len(plans) == 1:
+        return plans[0]
+    return min(plans, key=lambda plan: _median_seconds(plan, step))
 
 
 def cores() -> int:
@@ -50,6 +70,18 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _median_seconds(plan: SpeedPlan, step: Callable[[SpeedPlan], object]) -> float:
+    times = []
+    with threads(plan.threads):
+        for _ in range(_TRIALS + 1):
+            start = time.perf_counter()
+            step(plan)
+            if plan.device == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
 
 
 def _cpu_multiplies_bf16() -> bool:

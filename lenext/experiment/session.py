@@ -23,14 +23,14 @@ from lenext.data.sources import describe, open_split
 from lenext.data.split import hold_out, validation_count, write_split
 from lenext.data.store import Store, Subset
 from lenext.data.task import Task
-from lenext.device import SpeedPlan, plan_speed, threads
+from lenext.device import SpeedPlan, candidate_plans, threads
 from lenext.errors import ConflictError, InterruptedRunError, UsageError
 from lenext.experiment.answers import predict_store, split_rows
 from lenext.experiment.config import Experiment, compose
 from lenext.judge.metrics import measure
 from lenext.models.catalog import build
 from lenext.models.init import initialise
-from lenext.training.loop import Progress, Step, TrainState, Validation, observe, train_epoch
+from lenext.training.loop import Progress, Step, TrainState, Validation, choose_plan, observe, train_epoch
 from lenext.training.objective import Objective
 from lenext.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors
 
@@ -190,7 +190,7 @@ def start(experiment: Experiment, run: Path, *, command: str = "") -> Session:
     parts = _parts(experiment, info.task, store, train_rows, validation_rows)
     state = _fresh_state(experiment, parts)
     initialise(state.objective.classifier, experiment.training.init, experiment.seed)
-    plan = plan_speed(experiment.training.precision)
+    plan = _plan(experiment, parts, state)
     state.objective.to(plan.device)
     pixels = (info.channels, experiment.size, experiment.size)
     cost = count_cost(state.objective.classifier, pixels)
@@ -267,6 +267,13 @@ def _parts(
         fit="pad" if 0 <= gap <= PAD_LIMIT else "resize",
     )
     return Parts(task, part, Subset(store, validation), preprocessing)
+
+
+def _plan(experiment: Experiment, parts: Parts, state: TrainState) -> SpeedPlan:
+    config = experiment.training
+    count = min(config.batch_size, len(parts.train))
+    first = train_batches(parts.train, parts.preprocessing, experiment.augment, seed=0, epoch=0, batch_size=count)
+    return choose_plan(state.objective, next(first), candidate_plans(config.precision, config.threads))
 
 
 def _changes(parts: Parts) -> dict[str, int]:

@@ -71,13 +71,15 @@ class TrainingConfig:
     """One training run: how long, how, from which initial weights.
 
     init: a method of lenext.models.init. clip: gradient norm above which gradients are scaled down, 0 for never.
-    precision: "auto" is bf16 where the hardware multiplies it, else float32. save_seconds: longest work lost.
+    precision: "auto" is bf16 where the hardware multiplies it, else float32. threads: of the CPU, 0 to time one against
+    all before the first step. save_seconds: the longest training that a crash can cost.
     """
 
     epochs: int = 1
     batch_size: int = 128
     init: str = "torch"
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    threads: int = 0
     clip: float = 0.0
     save_seconds: float = 60.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

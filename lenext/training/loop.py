@@ -1,5 +1,6 @@
 """The loop: forward, backward, update, on one screen. Whoever iterates it logs, saves or breaks."""
 
+import copy
 import dataclasses
 import math
 import time
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lenext.data.batches import Batch
-from lenext.device import SpeedPlan
+from lenext.device import SpeedPlan, fastest_plan
 from lenext.errors import DivergedError
 from lenext.rng import seed_network
 from lenext.training.config import TrainingConfig
-from lenext.training.objective import Objective
+from lenext.training.objective import Objective, Outcome
 from lenext.training.optim import set_rate
 from lenext.training.schedule import rate_factor
 
@@ -78,18 +79,13 @@ def train_epoch(
 ) -> Iterator[Step]:
     """Train on the batches, one update each, and yield a Step after each; `total` is the updates of the whole run."""
     objective, optimizer = state.objective.train(), state.optimizer
-    memory = torch.channels_last if plan.channels_last else torch.contiguous_format
-    bf16 = plan.precision == "bf16"
     clock = time.perf_counter()
     for batch in batches:
         progress = state.progress
         rate = config.optimizer.rate * progress.rate_scale * rate_factor(config.schedule, progress.step, total)
         set_rate(optimizer, rate)
         seed_network(seed, progress.step)
-        images = batch.images.to(plan.device, memory_format=memory)
-        targets = batch.targets.to(plan.device)
-        with torch.autocast(plan.device, torch.bfloat16, enabled=bf16):
-            outcome = objective(images, targets)
+        outcome, targets = forward(objective, batch, plan)
         optimizer.zero_grad(set_to_none=True)
         outcome.loss.backward()
         norm = clip_gradients(objective, config.clip)
@@ -108,6 +104,27 @@ def train_epoch(
         )
         yield Step(step=progress.step + 1, rate=rate, loss=loss, gradient_norm=norm, images=len(targets))
         clock = time.perf_counter()
+
+
+def forward(objective: Objective, batch: Batch, plan: SpeedPlan) -> tuple[Outcome, Tensor]:
+    """Run the objective on the plan's device, precision and memory format; return its outcome and the targets there."""
+    memory = torch.channels_last if plan.channels_last else torch.contiguous_format
+    images = batch.images.to(plan.device, memory_format=memory)
+    targets = batch.targets.to(plan.device)
+    with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
+        return objective(images, targets), targets
+
+
+def choose_plan(objective: Objective, batch: Batch, plans: list[SpeedPlan]) -> SpeedPlan:
+    """Time forward and backward on a copy of the objective and return the fastest plan; nothing else changes."""
+
+    def step(plan: SpeedPlan) -> None:
+        twin = copies.get(plan.device) or copies.setdefault(plan.device, copy.deepcopy(objective).to(plan.device))
+        forward(twin.train(), batch, plan)[0].loss.backward()
+
+    copies: dict[str, Objective] = {}
+    with torch.random.fork_rng():
+        return fastest_plan(plans, step)
 
 
 def observe(state: TrainState, validation: Validation | None, config: TrainingConfig) -> TrainState:
