@@ -13,18 +13,16 @@ class DataConfig:
 
     name: one of `lenext.data.sources.SOURCES`. root: a folder to look in first. validation: how many training images
     are held out, 0 for none; the default of 5000 shrinks to a fifth of a small set (`split.validation_count`).
-    size: height and width of the network's input, 0 for the written rule.
+    split_seed: which ones are held out.
     """
 
     name: str
     root: str = ""
     validation: int = DEFAULT_VALIDATION
     split_seed: int = 0
-    size: int = 0
 
     def __post_init__(self) -> None:
         _not_negative("data.validation", self.validation)
-        _not_negative("data.size", self.size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from lenext.data.idx import open_idx
+from lenext.data.idx import uncompressed_sha256
 from lenext.data.sources import IDX_SETS, DatasetInfo, FileKey, describe, locate
 from lenext.errors import DataError, MachineError
 
@@ -103,14 +103,11 @@ def download(publisher: Publisher, folder: Path, say: Say) -> None:
 def verify(files: Mapping[FileKey, Path], sha256: Mapping[FileKey, str]) -> None:
     """Compare the uncompressed bytes of each file with its digest: the packagers of a set may gzip it anew."""
     for key, path in files.items():
-        found = hashlib.sha256()
-        with open_idx(path) as file:
-            while piece := file.read(_PIECE):
-                found.update(piece)
-        if found.hexdigest() != sha256[key]:
+        found = uncompressed_sha256(path)
+        if found != sha256[key]:
             raise DataError(
                 f"cannot use {path}",
-                why=f"its uncompressed SHA-256 is {found.hexdigest()}, published is {sha256[key]}",
+                why=f"its uncompressed SHA-256 is {found}, published is {sha256[key]}",
                 advice="remove the file and get it again",
             )
 

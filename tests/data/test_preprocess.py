@@ -1,0 +1,166 @@
+"""From stored images to the network's input. Oracles: numpy in double precision, Pillow, and arithmetic by hand."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from lenext.config import from_mapping, read_toml, to_mapping, to_toml
+from lenext.data.preprocess import Preprocessing, fit, normalise, preprocess, statistics
+from lenext.data.sources import open_split
+from lenext.errors import DataError, UsageError
+
+COLOUR = torch.from_numpy(np.random.default_rng(6).integers(0, 256, (9, 3, 12, 10), dtype=np.uint8))
+GREY = COLOUR[:, :1]
+SMOOTH = torch.from_numpy(
+    np.clip(np.add.outer(np.arange(40) * 4, np.arange(30) * 3), 0, 255).astype(np.uint8)[None, None]
+)
+
+
+def rule(**changes: Any) -> Preprocessing:
+    base = Preprocessing(size=(12, 10), channels=1, mean=(0.3,), std=(0.25,), fit="pad")
+    return dataclasses.replace(base, **changes)
+
+
+def colour_rule(**changes: Any) -> Preprocessing:
+    base = rule(channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    return dataclasses.replace(base, **changes)
+
+
+def test_normalising_follows_its_definition_to_float_precision() -> None:
+    result = normalise(COLOUR, colour_rule())
+    mean, std = (np.array(values)[None, :, None, None] for values in (colour_rule().mean, colour_rule().std))
+    assert result.dtype == torch.float32
+    assert np.abs(result.numpy() - (COLOUR.numpy() / 255.0 - mean) / std).max() < 1e-6
+
+
+def test_normalising_leaves_its_input_as_it_was() -> None:
+    before = COLOUR.clone()
+    normalise(COLOUR, colour_rule())
+    assert torch.equal(COLOUR, before)
+
+
+def test_images_of_the_right_size_pass_unchanged() -> None:
+    assert torch.equal(fit(COLOUR, colour_rule()), COLOUR)
+    assert torch.equal(fit(COLOUR, colour_rule(fit="resize")), COLOUR)
+
+
+def test_padding_puts_the_image_in_the_middle_of_background() -> None:
+    padded = fit(GREY, rule(size=(16, 12)))
+    assert padded.shape == (9, 1, 16, 12)
+    assert torch.equal(padded[:, :, 2:14, 1:11], GREY)
+    assert padded.to(torch.int64).sum() == GREY.to(torch.int64).sum()
+
+
+def test_odd_padding_goes_below_and_right() -> None:
+    padded = fit(GREY, rule(size=(13, 13)))
+    assert torch.equal(padded[:, :, 0:12, 1:11], GREY)
+
+
+@pytest.mark.parametrize("size", [(11, 10), (20, 9)])
+def test_padding_to_less_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match=f"cannot pad 12x10 images to {size[0]}x{size[1]}"):
+        fit(GREY, rule(size=size))
+
+
+@pytest.mark.parametrize("size", [(20, 15), (13, 7), (80, 60), (224, 224)])
+def test_resizing_agrees_with_pillow_to_one_level(size: tuple[int, int]) -> None:
+    resized = fit(SMOOTH, rule(size=size, fit="resize"))
+    expected = Image.fromarray(SMOOTH[0, 0].numpy()).resize(size[::-1], Image.Resampling.BILINEAR)
+    assert resized.dtype == torch.uint8
+    assert np.abs(resized[0, 0].numpy().astype(int) - np.asarray(expected).astype(int)).max() <= 1
+
+
+def test_resizing_noise_smooths_it_and_keeps_its_mean() -> None:
+    noise = torch.from_numpy(np.random.default_rng(7).integers(0, 256, (1, 1, 64, 64), dtype=np.uint8))
+    small = fit(noise, rule(size=(8, 8), fit="resize")).to(torch.float64)
+    assert small.std() < noise.to(torch.float64).std() / 4  # a filter that spans 16 pixels averages over many
+    assert abs(small.mean() - noise.to(torch.float64).mean()) < 8
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    tripled = fit(GREY, colour_rule())
+    assert tripled.shape == (9, 3, 12, 10)
+    assert all(torch.equal(tripled[:, c : c + 1], GREY) for c in range(3))
+    assert torch.equal(normalise(tripled, colour_rule()), normalise(tripled.clone(), colour_rule()))
+
+
+def test_colour_becomes_the_luma_that_pillow_computes() -> None:
+    grey = fit(COLOUR, rule())
+    for image, result in zip(COLOUR, grey, strict=True):
+        expected = Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")
+        assert np.array_equal(result[0].numpy(), np.asarray(expected))
+
+
+def test_two_channels_are_refused() -> None:
+    with pytest.raises(UsageError, match="cannot turn 2 channels into 3"):
+        fit(COLOUR[:, :2], colour_rule())
+
+
+def test_preprocessing_is_fitting_then_normalising() -> None:
+    p = colour_rule(size=(20, 20), fit="resize")
+    assert torch.equal(preprocess(GREY, p), normalise(fit(GREY, p), p))
+
+
+def test_statistics_are_those_of_numpy_in_double_precision() -> None:
+    mean, std = statistics(COLOUR)
+    values = COLOUR.numpy() / 255.0
+    assert mean == pytest.approx(values.mean((0, 2, 3)), abs=1e-14)
+    assert std == pytest.approx(values.std((0, 2, 3)), abs=1e-14)
+
+
+def test_statistics_of_digits_are_those_of_scikit_learns_values() -> None:
+    """0 ... 16 rounded to bytes: no value moves by more than half a level."""
+    images = torch.cat([open_split("digits", "train").images, open_split("digits", "test").images])
+    (mean,), (std,) = statistics(images)
+    assert mean == pytest.approx(load_digits().images.mean() / 16, abs=0.5 / 255)
+    assert std == pytest.approx(load_digits().images.std() / 16, abs=0.5 / 255)
+
+
+def test_statistics_count_every_image_of_a_set_larger_than_one_step() -> None:
+    images = torch.zeros(9000, 1, 1, 1, dtype=torch.uint8)
+    images[:4500] = 255
+    assert statistics(images) == ((0.5,), (0.5,))
+
+
+def test_statistics_leave_no_mean_and_unit_deviation() -> None:
+    mean, std = statistics(COLOUR)
+    normalised = normalise(COLOUR, colour_rule(mean=mean, std=std)).to(torch.float64)
+    assert normalised.mean((0, 2, 3)).abs().max() < 1e-6
+    assert (normalised.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-6
+
+
+def test_images_that_cannot_be_normalised_are_refused() -> None:
+    flat = COLOUR.clone()
+    flat[:, 1] = 7
+    with pytest.raises(DataError, match="every pixel of channel 1 has the same value"):
+        statistics(flat)
+    with pytest.raises(DataError, match="there are no pixels"):
+        statistics(COLOUR[:0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"size": (0, 10)}, "size"),
+        ({"size": (10,)}, "size"),
+        ({"channels": 2, "mean": (0.1, 0.1), "std": (0.1, 0.1)}, "2 channels"),
+        ({"mean": (0.1, 0.2)}, "2 means and 1 deviations for 1 channels"),
+        ({"std": (0.0,)}, "std above 0"),
+        ({"std": (float("nan"),)}, "std above 0"),
+        ({"mean": (float("inf"),)}, "not finite"),
+    ],
+)
+def test_senseless_preprocessing_is_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        rule(**changes)
+
+
+def test_preprocessing_survives_a_toml_file(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(to_toml(to_mapping(colour_rule())))
+    assert from_mapping(Preprocessing, read_toml(tmp_path / "p.toml")) == colour_rule()

@@ -1,0 +1,60 @@
+"""Stores: random access, ids, and what they refuse."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from lenext.data.store import ArrayStore, Store, Subset, pixel_ids
+from lenext.data.task import Task
+from lenext.errors import DataError
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (6, 1, 4, 3), dtype=np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2], dtype=np.int64)
+
+
+def whole() -> ArrayStore:
+    return ArrayStore(torch.from_numpy(PIXELS), LABELS, pixel_ids("train", PIXELS))
+
+
+def test_read_returns_the_images_in_the_order_asked() -> None:
+    images = whole().read(np.array([4, 0, 4]))
+    assert images.dtype == torch.uint8
+    assert np.array_equal(images.numpy(), PIXELS[[4, 0, 4]])
+
+
+def test_id_is_place_and_start_of_the_digest_of_the_raw_pixels() -> None:
+    digest = hashlib.sha256(bytes(PIXELS[5].flatten().tolist())).hexdigest()
+    assert whole().ids[5] == f"train/00005:{digest[:12]}"
+
+
+def test_subset_speaks_of_its_own_rows() -> None:
+    store: Store = Subset(whole(), np.array([5, 2, 1]))
+    assert len(store) == 3
+    assert store.labels.tolist() == [2, 2, 1]
+    assert list(store.ids) == [whole().ids[i] for i in (5, 2, 1)]
+    assert np.array_equal(store.read(np.array([2, 0])).numpy(), PIXELS[[1, 5]])
+
+
+def test_subset_of_a_subset_reads_through() -> None:
+    store = Subset(Subset(whole(), np.array([5, 2, 1])), np.array([1]))
+    assert np.array_equal(store.read(np.array([0])).numpy(), PIXELS[[2]])
+    assert store.labels.tolist() == [2]
+
+
+@pytest.mark.parametrize("images", [torch.zeros(6, 1, 4, 3), torch.zeros(6, 4, 3, dtype=torch.uint8)])
+def test_images_of_another_type_or_shape_are_refused(images: torch.Tensor) -> None:
+    with pytest.raises(DataError, match="not uint8"):
+        ArrayStore(images, LABELS, pixel_ids("train", PIXELS))
+
+
+def test_labels_and_ids_of_another_length_are_refused() -> None:
+    with pytest.raises(DataError, match="6 images, 5 labels, 6 ids"):
+        ArrayStore(torch.from_numpy(PIXELS), LABELS[:5], pixel_ids("train", PIXELS))
+    with pytest.raises(DataError, match="6 images, 6 labels, 0 ids"):
+        ArrayStore(torch.from_numpy(PIXELS), LABELS, ())
+
+
+def test_task_counts_its_classes() -> None:
+    assert Task(("cat", "dog", "bird")).num_classes == 3
