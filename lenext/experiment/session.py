@@ -225,8 +225,12 @@ def start(experiment: Experiment, run: Path, *, command: str = "") -> Session:
     return Session(run, experiment, parts, state, plan)
 
 
-def resume(run: Path, settings: Sequence[str] = ()) -> Session:
-    """Take a run up where its newest whole checkpoint stands; a changed configuration is a ConflictError (exit 5)."""
+def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "") -> Session:
+    """Take a run up where its newest whole checkpoint stands; a changed configuration is a ConflictError (exit 5).
+
+    root: a folder to look for the data in, where it has moved.
+    """
+    run = Path(run)
     index = runs.load_run(run)
     stored = read_toml(run / runs.CONFIG_TOML)
     changed = differing_keys(stored, override(stored, settings))
@@ -237,7 +241,7 @@ def resume(run: Path, settings: Sequence[str] = ()) -> Session:
             kept="the run, untouched",
             advice="resume without --set, or start a new run",
         )
-    experiment = from_mapping(Experiment, stored)
+    experiment = from_mapping(Experiment, override(stored, [f"data.root={root}"] if root else []))
     info = describe(experiment.data.name, experiment.data.root)
     store = open_split(experiment.data.name, "train", experiment.data.root)
     rows = split_rows(run, store)

@@ -1,0 +1,95 @@
+"""The command line: one file a verb, each a thin shell over the package; heavy imports inside the verb."""
+
+import sys
+import traceback
+from typing import NoReturn
+
+from lenext import __version__
+from lenext.errors import LenextError, UsageError
+
+VERBS = {
+    # verb: (where it is, what the overview says of it)
+    "models": ("verb_models:list_networks", "list the networks, with what their papers say"),
+    "cost": ("verb_cost:show_cost", "count a network's parameters and multiply-accumulates"),
+    "data": ("verb_data:app", "list the data sets, or get one"),
+    "train": ("verb_train:train_network", "train a network on a data set, or go on with a run"),
+    "eval": ("verb_eval:evaluate_run", "judge a run on its test split"),
+    "predict": ("verb_predict:predict_files", "classify image files with a run"),
+    "report": ("verb_report:write_page", "write a run's report, one offline page"),
+    "doctor": ("verb_doctor:diagnose", "tell what this machine has"),
+    "demo": ("verb_demo:demonstrate", "train, judge and report two networks on Fashion-MNIST"),
+}
+
+OVERVIEW = """\
+lenext {version}: a workbench for convolutional image classifiers, from LeNet-5 to ConvNeXt V2
+
+usage: lenext VERB [options]      lenext VERB --help tells a verb's options
+
+{verbs}
+
+  --version     print the version
+  --debug       show a traceback with an error
+
+exit codes: 0 done, 1 a bug, 2 usage, 3 data, 4 weights, 5 resume or configuration conflict,
+            6 environment, 7 diverged, 8 locked, 130 and 143 interrupted with a good checkpoint"""
+
+
+def overview() -> str:
+    """What `lenext --help` prints; made without the parser, which takes longer to import than to read."""
+    verbs = "\n".join(f"  {verb:<12}  {summary}" for verb, (_, summary) in VERBS.items())
+    return OVERVIEW.format(version=__version__, verbs=verbs)
+
+
+def parse_and_run(words: list[str]) -> None:
+    """Hand the words to their verb; a verb's module is imported when the verb is used."""
+    from cyclopts import App, CycloptsError, Parameter
+
+    app = App(
+        name="lenext",
+        version=__version__,
+        help_format="plaintext",
+        default_parameter=Parameter(negative=(), show_default=False),
+    )
+    for name, (place, _) in VERBS.items():
+        app.command(f"lenext.cli.{place}", name=name)
+    try:
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        why = " ".join(str(error).split())
+        verb = words[0] if words[0] in VERBS else "VERB"
+        raise UsageError("cannot run this command", why=why, advice=f"lenext {verb} --help") from error
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit with its code; an error is four short lines on stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        if not words or words[0] in ("--help", "-h"):
+            print(overview())  # noqa: T201
+        else:
+            parse_and_run(words)
+    except LenextError as error:
+        _fail(error, debug)
+    except KeyboardInterrupt:
+        print("lenext: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read our output has gone; there is nobody to tell
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        name = type(error).__name__
+        advice = "the same command with --debug, and report what it prints"
+        print(f"lenext: a bug: {name}: {error} (exit 1)\n  try:  {advice}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _fail(error: LenextError, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    print(f"lenext: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(error.exit_code)

@@ -1,0 +1,62 @@
+"""`lenext data`: what data sets there are, where they lie, and how to get them."""
+
+from pathlib import Path
+from typing import Literal
+
+from cyclopts import App
+
+from lenext.cli.output import home, put, put_json, say, table
+
+Name = Literal["fashion_mnist", "mnist", "digits"]
+
+app = App(name="data", help="List the data sets, or get one.")
+
+
+@app.default
+def list_sets(*, json: bool = False) -> None:
+    """List the data sets and where they were found.
+
+    Parameters
+    ----------
+    json
+        Print a list of objects.
+    """
+    from lenext.data.sources import SOURCES, describe
+    from lenext.errors import DataError
+
+    rows = []
+    for name in SOURCES:
+        try:
+            info = describe(name, home())
+            rows.append({"name": name, "train": info.train, "test": info.test, "found": info.found})
+        except DataError:
+            rows.append({"name": name, "train": None, "test": None, "found": None})
+    if json:
+        put_json(rows)
+        return
+    cells = [(str(r["name"]), _number(r["train"]), _number(r["test"]), str(r["found"] or "-")) for r in rows]
+    put(table([("name", "train", "test", "found"), *cells], right=(1, 2)))
+    for row in rows:
+        if row["found"] is None:
+            say(f"{row['name']} is not here: lenext data get {row['name']}")
+
+
+@app.command(name="get")
+def get_set(name: Name, *, root: str = "") -> None:
+    """Get a data set: found where it lies, else Debian's package, else the publisher's files, checked by digest.
+
+    Parameters
+    ----------
+    name
+        The data set.
+    root
+        Folder to put it in; $LENEXT_HOME or ~/.cache/lenext unless told otherwise.
+    """
+    from lenext.data.fetch import fetch
+
+    info = fetch(name, Path(root or home()), say)
+    put(f"{info.name}: {info.train:,} training and {info.test:,} test images in {info.found}")
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "-"

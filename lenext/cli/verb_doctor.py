@@ -1,0 +1,51 @@
+"""`lenext doctor`: what this machine has and what lenext makes of it."""
+
+import dataclasses
+
+from lenext.cli.output import home, put, put_json, table
+from lenext.extras import EXTRAS, missing_modules, require_extra
+
+
+def diagnose(*, require: str = "", json: bool = False) -> None:
+    """Tell versions, processor, precision, data sets and extras.
+
+    Parameters
+    ----------
+    require
+        Fail with exit 6 unless this extra is installed.
+    json
+        Print an object.
+    """
+    if require:
+        require_extra(require, f"use the extra {require}")
+    from lenext.data.sources import SOURCES, describe
+    from lenext.device import candidate_plans
+    from lenext.errors import DataError
+    from lenext.run import environment
+
+    def found(name: str) -> str:
+        try:
+            return describe(name, home()).found
+        except DataError:
+            return f"not here; lenext data get {name}"
+
+    machine = environment()
+    plan = candidate_plans()[0]
+    facts = {
+        **{key: str(value) for key, value in machine.items() if key != "versions"},
+        **machine["versions"],
+        "device": plan.device,
+        "precision": plan.precision,
+        "home": home(),
+        **{f"data {name}": found(name) for name in SOURCES},
+        **{f"extra {name}": _state(name) for name in EXTRAS},
+    }
+    if json:
+        put_json({"facts": facts, "speed_plan": dataclasses.asdict(plan)})
+        return
+    put(table(list(facts.items())))
+
+
+def _state(extra: str) -> str:
+    missing = missing_modules(extra)
+    return f"not installed; pip install 'lenext[{extra}]'" if missing else "installed"

@@ -1,0 +1,36 @@
+"""`lenext predict`: classify image files with a run."""
+
+from pathlib import Path
+
+from lenext.cli.output import put, put_csv, put_json, table
+from lenext.errors import UsageError
+
+
+def predict_files(run: Path, files: list[Path], /, *, json: bool = False, csv: bool = False) -> None:
+    """Classify image files.
+
+    Parameters
+    ----------
+    run
+        A run or checkpoint folder.
+    files
+        Image files.
+    json
+        Print a list of objects with file, class, index, probability and top5.
+    csv
+        Print file, class, index and probability as CSV.
+    """
+    if json and csv:
+        raise UsageError("cannot print both", why="--json and --csv are two forms of one answer", advice="choose one")
+    import lenext
+
+    answers = lenext.predict(run, files)
+    if json:
+        put_json(answers)
+        return
+    brief = [{key: answer[key] for key in ("file", "class", "index", "probability")} for answer in answers]
+    if csv:
+        put_csv(brief)
+        return
+    rows = [(str(row["file"]), str(row["class"]), f"{100 * row['probability']:.1f} %") for row in brief]
+    put(table([("file", "class", "probability"), *rows], right=(2,)))
