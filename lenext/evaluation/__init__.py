@@ -1,0 +1,1 @@
+"""Scores of trained networks: a network and images in, rows of scores out."""
