@@ -1,0 +1,48 @@
+# Targets make their own environments from pyproject.toml; .venv is what `make demo` uses, .venv-test what tests use.
+PYTHON ?= python3
+BASE := .venv
+TEST := .venv-test
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: env demo test check format slow bench docs clean
+
+env: $(BASE)/ready                 ## an environment with lenext and what it needs, no extras
+
+demo: env                          ## data, two networks trained and judged, reports written
+	$(BASE)/bin/lenext demo
+
+test: check                        ## everything that must hold
+	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PYTEST)
+
+check: $(TEST)/ready               ## format, lint, types: seconds
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/mypy
+
+format: $(TEST)/ready              ## write the format and the lint's own mends
+	$(TEST)/bin/ruff check --fix .
+	$(TEST)/bin/ruff format .
+
+slow: $(TEST)/ready                ## training to an accuracy, faults injected exhaustively, long documents
+	$(TEST)/bin/python -m pytest -m slow $(PYTEST)
+
+bench: $(TEST)/ready               ## timings beside peers
+	$(TEST)/bin/python benchmarks/startup.py
+
+docs: $(TEST)/ready                ## write the generated parts of the documents
+	$(TEST)/bin/python -m tests.documents --write
+
+clean:
+	rm -rf $(BASE) $(TEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(BASE)/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lenext needs Python 3.11 or newer")'
+	@echo "installing lenext and what it needs into $(BASE) (torch is large: minutes the first time)"
+	$(PYTHON) -m venv $(BASE)
+	$(BASE)/bin/python -m pip install -q --editable .
+	@touch $@
+
+$(TEST)/ready: pyproject.toml
+	$(PYTHON) -m venv $(TEST)
+	$(TEST)/bin/python -m pip install -q --editable '.[test]'
+	@touch $@

@@ -1,0 +1,29 @@
+"""One torch thread for every test, and a run that fails on a skip nobody listed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+ALLOWED = Path(__file__).with_name("allowed_skips.txt")  # a line each: start of a test's node id, ": ", reason
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="fail on a skip or xfail that is not listed")
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not session.config.getoption("--strict-skips") or reporter is None:
+        return
+    listed = [line.partition(": ")[0] for line in ALLOWED.read_text(encoding="utf-8").splitlines() if ": " in line]
+    absent = [report.nodeid for kind in ("skipped", "xfailed") for report in reporter.stats.get(kind, [])]
+    unlisted = [node for node in absent if not any(node.startswith(prefix) for prefix in listed)]
+    if unlisted:
+        reporter.write_line(f"\nskipped without a reason in {ALLOWED.name}: {', '.join(unlisted)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
