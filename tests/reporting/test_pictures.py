@@ -1,0 +1,53 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lenext.reporting.pictures import Picture, filter_pictures, matrix_picture, picture
+
+
+def pixels_of(shown: Picture) -> np.ndarray:
+    prefix, _, encoded = shown.uri.partition(",")
+    assert prefix == "data:image/png;base64"
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    assert pixels.shape[:2] == (shown.height, shown.width)
+    return pixels
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_picture_is_enlarged_by_a_whole_factor_without_smoothing(channels: int) -> None:
+    source = np.arange(8 * 6 * channels, dtype=np.uint8).reshape(8, 6, channels)
+    shown = pixels_of(picture(source, 112)).reshape(112, 84, channels)
+    assert (shown == source.repeat(14, axis=0).repeat(14, axis=1)).all()
+
+
+def test_large_picture_is_reduced_to_fit() -> None:
+    shown = picture(np.full((300, 600, 3), 90, np.uint8), 112)
+    assert (shown.width, shown.height) == (112, 56)
+    assert (pixels_of(shown) == 90).all()
+
+
+def test_filter_is_scaled_by_its_largest_magnitude_with_zero_in_the_middle() -> None:
+    filters = np.array([[[[-2.0, 0.0], [1.0, 2.0]]], [[[0.0, 0.0], [0.0, 0.001]]]], dtype=np.float32)
+    first, second = (pixels_of(one)[::24, ::24] for one in filter_pictures(filters, 48))
+    assert first.tolist() == [[0, 128], [191, 255]]
+    assert second.tolist() == [[128, 128], [128, 255]]
+
+
+def test_filter_of_zeros_is_the_middle_grey() -> None:
+    (shown,) = filter_pictures(np.zeros((1, 1, 3, 3), np.float32), 48)
+    assert (pixels_of(shown) == 128).all()
+
+
+def test_filters_of_three_channels_are_colour_and_of_two_are_two_pictures() -> None:
+    assert pixels_of(filter_pictures(np.ones((4, 3, 3, 3), np.float32), 48)[0]).shape == (48, 48, 3)
+    assert len(filter_pictures(np.ones((4, 2, 3, 3), np.float32), 48)) == 8
+
+
+def test_matrix_is_transparent_where_no_image_was_counted() -> None:
+    shares = np.array([[0.9, 0.1], [0.0, 1.0]])
+    shown = pixels_of(matrix_picture(shares, np.array([[0.9, 0.6], [0.0, 1.0]]), 2))
+    assert shown[:, :, 3].tolist() == [[230, 153], [0, 255]]
+    assert (shown[0, 0, :3] != shown[0, 1, :3]).any()

@@ -1,0 +1,89 @@
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import pytest
+
+from lenext.reporting.plots import THEME, TRAIN_COLOUR, VALIDATION_COLOUR, Line, line_chart
+
+TRAIN = Line("train", [1, 2, 3], [2.0, 1.0, 0.5], TRAIN_COLOUR, dashed=True)
+VALIDATION = Line("validation", [1, 2, 3], [1.8, 0.9, 0.52])
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter("text")]
+
+
+def lines(svg: str, colour: str) -> list[list[tuple[float, float]]]:
+    """The points of every path that is stroked in the colour, in the drawing's own units."""
+    found = []
+    for path in ElementTree.fromstring(svg).iter("path"):
+        style = path.get("style", "")
+        if f"stroke: var({THEME[colour]}" in style and "fill: none" in style and path.get("clip-path"):
+            pairs = re.findall(r"[ML] ([\d.]+) ([\d.]+)", path.get("d", ""))
+            found.append([(float(x), float(y)) for x, y in pairs])
+    return found
+
+
+def test_chart_names_its_axes_and_its_lines() -> None:
+    shown = texts(line_chart([TRAIN, VALIDATION], key="loss", title="Loss", description="the loss"))
+    assert {"Loss", "epoch", "train", "validation", "1", "2", "3"} <= set(shown)
+
+
+def test_points_stand_in_proportion_to_their_values() -> None:
+    (line,) = lines(line_chart([TRAIN], key="loss", title="Loss", description=""), TRAIN_COLOUR)
+    (x1, y1), (x2, y2), (x3, y3) = line
+    assert x3 - x2 == pytest.approx(x2 - x1, rel=1e-4)
+    assert (y2 - y1) / (y3 - y2) == pytest.approx((2.0 - 1.0) / (1.0 - 0.5), rel=1e-4)
+
+
+def test_losses_that_span_more_than_twentyfold_are_drawn_logarithmically_and_say_so() -> None:
+    svg = line_chart([Line("train", [1, 2, 3], [40.0, 4.0, 0.4])], key="loss", title="Loss", description="")
+    ((_, y1), (_, y2), (_, y3)) = lines(svg, VALIDATION_COLOUR)[0]
+    assert y2 - y1 == pytest.approx(y3 - y2, rel=1e-4)
+    assert "Loss, logarithmic" in texts(svg)
+
+
+def test_names_of_lines_that_end_together_do_not_cover_each_other() -> None:
+    svg = line_chart([TRAIN, VALIDATION], key="loss", title="Loss", description="")
+    places = [
+        float(element.get("y", "nan"))
+        for element in ElementTree.fromstring(svg).iter("text")
+        if element.text in ("train", "validation")
+    ]
+    assert abs(places[0] - places[1]) >= 10
+
+
+def test_gap_in_a_line_breaks_it_and_nothing_else() -> None:
+    svg = line_chart(
+        [Line("train", [1, 2, 3, 4, 5], [2.0, 1.0, None, math.inf, 0.5])], key="loss", title="Loss", description=""
+    )
+    assert len(lines(svg, VALIDATION_COLOUR)[0]) == 3
+
+
+def test_line_of_one_point_is_visible() -> None:
+    svg = line_chart([Line("train", [1], [0.7])], key="accuracy", title="Accuracy", description="", percent=True)
+    dots = [one for one in ElementTree.fromstring(svg).iter("use") if "--validation" in one.get("style", "")]
+    assert len(dots) == 1
+    assert any(text.endswith(" %") for text in texts(svg))
+
+
+def test_line_without_any_finite_point_still_gives_axes() -> None:
+    assert "epoch" in texts(line_chart([Line("train", [1], [math.nan])], key="loss", title="Loss", description=""))
+
+
+def test_drawing_has_theme_colours_no_address_and_its_own_ids() -> None:
+    svg = line_chart([TRAIN, VALIDATION], key="loss", title="Loss", description='a "quoted" <loss>')
+    assert "://" not in svg
+    assert 'aria-label="a &quot;quoted&quot; &lt;loss&gt;"' in svg
+    bare = re.sub(r"var\(--[\w-]+, #[0-9a-f]{6}\)", "", svg)
+    assert not re.findall(r"#[0-9a-f]{6}\b(?!\))", bare.replace("#loss-", ""))
+    assert all(name.startswith("loss-") for name in re.findall(r' id="([^"]+)"', svg))
+
+
+def test_drawing_is_the_same_bytes_whatever_the_settings_of_matplotlib_and_leaves_them_alone() -> None:
+    plain = line_chart([TRAIN, VALIDATION], key="loss", title="Loss", description="")
+    with matplotlib.rc_context({"lines.linewidth": 7.0, "axes.grid": True, "font.size": 20.0}):
+        assert line_chart([TRAIN, VALIDATION], key="loss", title="Loss", description="") == plain
+        assert matplotlib.rcParams["lines.linewidth"] == 7.0
