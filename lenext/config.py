@@ -1,5 +1,6 @@
 """TOML <-> frozen dataclasses: strict in names and types, with the nearest name as a hint."""
 
+import copy
 import dataclasses
 import difflib
 import hashlib
@@ -31,7 +32,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"cannot read {path}", why="there is no such file", advice="check the path") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise UsageError(f"cannot read {path}", why=error.strerror or str(error), advice="check the path") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {path}", why=f"not TOML: {error}", advice="correct the line") from error
 
 
@@ -72,19 +75,19 @@ def to_toml(mapping: Mapping[str, Any]) -> str:
 
 def override(mapping: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Return a copy with each `a.b=value` of `--set` applied; values are TOML, bare words are strings."""
-    result = json.loads(json.dumps(mapping))
+    result = copy.deepcopy(dict(mapping))
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator or not key:
             raise UsageError(f"cannot set {setting!r}", why="no '=' in it", advice="--set training.epochs=3")
         *tables, last = key.strip().split(".")
-        table = result
+        table: Any = result
         for name in tables:
             table = table.setdefault(name, {})
             if not isinstance(table, dict):
                 raise UsageError(f"cannot set {key!r}", why=f"{name!r} is a value", advice="drop what follows it")
         table[last] = _toml_value(text.strip())
-    return typing.cast(dict[str, Any], result)
+    return result
 
 
 def digest(mapping: Mapping[str, Any]) -> str:
@@ -128,7 +131,7 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     origin = get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         inner = [option for option in get_args(hint) if option is not type(None)]
-        return _coerce(inner[0], value, where)
+        return None if value is None and len(inner) < len(get_args(hint)) else _coerce(inner[0], value, where)
     if origin is typing.Literal:
         choices = [str(choice) for choice in get_args(hint)]
         if value not in get_args(hint):
@@ -137,8 +140,10 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return from_mapping(typing.cast(type[Any], hint), value, where)
     if origin is tuple and isinstance(value, list | tuple):
-        item = get_args(hint)[0]
-        return tuple(_coerce(item, entry, f"{where}[{i}]") for i, entry in enumerate(value))
+        return tuple(
+            _coerce(item, entry, f"{where}[{i}]")
+            for i, (item, entry) in enumerate(zip(_item_types(hint, value, where), value, strict=True))
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     expected = origin or hint
@@ -151,5 +156,19 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
+def _item_types(hint: Any, value: Sequence[Any], where: str) -> Sequence[Any]:
+    """The type of each item of a tuple: `tuple[float, ...]` takes any number, `tuple[int, int]` takes two."""
+    items = get_args(hint)
+    if len(items) == 2 and items[1] is Ellipsis:
+        return (items[0],) * len(value)
+    if len(items) != len(value):
+        raise UsageError(
+            f"{where} = {value!r}",
+            why=f"it takes {len(items)} values, and this has {len(value)}",
+            advice=f"--set {where}=[...]",
+        )
+    return items
+
+
 def _type_name(hint: Any) -> str:
-    return getattr(hint, "__name__", str(hint))
+    return str(hint) if get_origin(hint) else str(getattr(hint, "__name__", hint))

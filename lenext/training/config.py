@@ -1,5 +1,6 @@
 """What training is told; a recipe file fills these in. Imports no torch."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,12 +19,16 @@ class OptimizerConfig:
     nesterov: bool = False
     decay: float = 0.0
     decay_on: Literal["all", "weights"] = "all"
-    betas: tuple[float, ...] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        if self.nesterov and self.momentum == 0:
-            raise TypeError("nesterov needs a momentum above 0")
+        _require(0 <= self.rate < math.inf, "rate is finite and not negative", self.rate)
+        _require(0 <= self.momentum < 1, "0 <= momentum < 1", self.momentum)
+        _require(0 <= self.decay < math.inf, "decay is finite and not negative", self.decay)
+        _require(all(0 <= beta < 1 for beta in self.betas), "0 <= betas < 1", self.betas)
+        _require(0 <= self.eps < math.inf, "eps is finite and not negative", self.eps)
+        _require(self.momentum > 0 or not self.nesterov, "nesterov needs a momentum above 0", self.momentum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +52,15 @@ class ScheduleConfig:
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise TypeError(f"warmup is a part of the run, 0 <= warmup < 1, and this is {self.warmup}")
-        if len(self.factors) not in (1, len(self.milestones)):
-            raise TypeError(f"{len(self.milestones)} milestones take 1 factor or as many, not {len(self.factors)}")
+        _require(0 <= self.warmup < 1, "warmup is a part of the run, 0 <= warmup < 1", self.warmup)
+        _require(all(0 <= m <= 1 for m in self.milestones), "milestones are parts of the run", self.milestones)
+        count = len(self.milestones)
+        _require(len(self.factors) in (1, count), f"{count} milestones take 1 factor or as many", self.factors)
+        for name, value in (("factor", self.factor), ("start", self.start), ("end", self.end)):
+            _require(0 <= value <= 1, f"0 <= {name} <= 1", value)
+        _require(all(0 <= f < math.inf for f in self.factors), "factors are finite and not negative", self.factors)
+        _require(self.patience >= 0, "patience is not negative", self.patience)
+        _require(0 <= self.threshold < 1, "0 <= threshold < 1", self.threshold)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +74,10 @@ class LossConfig:
     name: Literal["cross_entropy", "lenet_map"] = "cross_entropy"
     label_smoothing: float = 0.0
     rubbish: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.label_smoothing <= 1, "0 <= label_smoothing <= 1", self.label_smoothing)
+        _require(math.isfinite(self.rubbish), "rubbish is finite", self.rubbish)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,5 +102,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise TypeError(f"{name} is at least 1, and this is {getattr(self, name)}")
+            _require(getattr(self, name) >= 1, f"{name} is at least 1", getattr(self, name))
+        for name in ("threads", "clip", "save_seconds"):
+            _require(getattr(self, name) >= 0, f"{name} is not negative", getattr(self, name))
+
+
+def _require(holds: bool, rule: str, value: object) -> None:
+    """Refuse a value; `lenext.config.from_mapping` adds the table's name and makes it a UsageError."""
+    if not holds:
+        raise TypeError(f"{rule}, and this is {value}")
