@@ -78,7 +78,7 @@ def train_network(
             say(sentence)
         session = sessions.start(experiment, folder, command=f"lenext {shlex.join(sys.argv[1:])}")
         say(f"run {folder}: {len(session.parts.train):,} training images, {len(session.parts.validation):,} held out, "
-            f"{session.plan.precision}, {session.plan.threads} threads")  # fmt: skip
+            f"{session.plan.precision}, {session.plan.threads} thread{'s' * (session.plan.threads > 1)}")  # fmt: skip
     train_aloud(session)
     if json:
         put_json({"run": str(session.run), **load_run(session.run), "epochs": read_metrics(session.run)})
