@@ -58,6 +58,7 @@ def test_changes_leave_the_table_alone() -> None:
 
 def test_patterns_keep_the_order_of_the_table() -> None:
     assert list_models("plain*") == ["plain18", "plain34", "plain20", "plain32", "plain44", "plain56"]
+    assert list_models("resnet??_a") == ["resnet18_a", "resnet34_a"]
     assert list_models("nothing*") == []
 
 

@@ -13,7 +13,9 @@ class Unreachable(nn.Module):
         raise AssertionError("computed behind the last tap")
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize(
+    "name", [name for name in list_models() if name != "resnet1202"]
+)  # seconds, and no other shape
 def test_every_network_takes_its_published_and_its_smallest_size_in_any_classes_and_channels(name: str) -> None:
     config = get_config(name)
     with torch.device("meta"):

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from lenext.models.catalog import build
-from lenext.models.resnet import BasicBlock, Bottleneck, ResNetConfig
+from lenext.models.resnet import VARIANTS, BasicBlock, Bottleneck, ResNetConfig
 
 
 def count(name: str, **changes: str) -> tuple[int, int]:
@@ -107,13 +107,15 @@ def test_stages_have_the_sizes_of_table_1() -> None:
     }
 
 
-def test_depth_is_the_number_in_the_name() -> None:
-    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet20", "resnet110"):
-        with torch.device("meta"):
-            model = build(name)
-        on_the_path = [
-            path
-            for path, module in model.named_modules()
-            if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in path
-        ]
-        assert len(on_the_path) == int(name.removeprefix("resnet"))
+@pytest.mark.parametrize("name", VARIANTS)
+def test_depth_is_the_number_in_the_name(name: str) -> None:
+    blocks = VARIANTS[name].repeats
+    assert str(2 + sum(blocks) * {"basic": 2, "bottleneck": 3}[VARIANTS[name].block]) in name
+    with torch.device("meta"):
+        model = build(name, repeats=tuple(min(n, 2) for n in blocks))  # the structure, at two blocks a stage
+    on_the_path = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in path
+    ]
+    assert len(on_the_path) == 2 + 2 * len(blocks) * {"basic": 2, "bottleneck": 3}[VARIANTS[name].block]
