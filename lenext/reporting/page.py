@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from lenext import run as runs
+from lenext.papers import load_papers
 from lenext.reporting import views
 from lenext.reporting.pictures import filter_pictures
 from lenext.reporting.reading import RunFiles, finite, read_run
@@ -42,6 +43,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "name": str(name) if name else files.path.name,
         "model": index["model"],
         "data": index["data"],
+        "paper": load_papers().get(index["model"]),
         "status": str(index.get("status", "")),
         "created": str(index.get("created", ""))[:16].replace("T", " "),
         "lenext": str(index.get("lenext", "")),

@@ -121,7 +121,12 @@ def _dress(axes: "Axes", title: str) -> None:
     axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+
+
+def _short(value: float) -> str:
+    """Write a tick's value in few characters: 0.02, 1.5e-4."""
+    return re.sub(r"\.?0*e-0?", "e-", f"{value:.2e}") if 0 < value < 0.001 else f"{value:g}"
 
 
 def _wide(lines: Sequence[Line]) -> bool:
@@ -138,11 +143,12 @@ def _logarithmic(axes: "Axes") -> None:
     steps = (1.0,) if high > 300 * low else (1.0, 3.0) if high > 30 * low else (1.0, 2.0, 5.0)
     axes.yaxis.set_major_locator(LogLocator(subs=steps))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
 
 
 def _name_lines(axes: "Axes", lines: Sequence[Line], height: float) -> None:
     """Write each line's name beside its end, pushed apart where two ends meet; the axes are `height` points high."""
+    axes.autoscale_view()  # the transforms do not see the lines' limits before
     to_axes = axes.transScale + axes.transLimits  # of the data, to [0, 1] in both directions
     ends = []
     for line in lines:

@@ -32,7 +32,7 @@ class ResultRow:
 
 
 def results_table(rows: Sequence[ResultRow], *, terminal: bool = False, width: int | None = None) -> str:
-    """Return the table as text that ends in a newline.
+    """Return the table as text, without a newline at its end.
 
     Plain columns by default, for files and pipes; `terminal=True` draws it with rich, in colour, `width` columns wide
     (rich finds the width itself where it is None).
@@ -91,7 +91,7 @@ def _plain_table(cells: Sequence[tuple[str, ...]]) -> str:
     for row in table:
         padded = [row[0].ljust(widths[0]), *(cell.rjust(size) for cell, size in zip(row[1:], widths[1:], strict=True))]
         lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _rich_table(cells: Sequence[tuple[str, ...]], width: int | None) -> str:
@@ -107,4 +107,4 @@ def _rich_table(cells: Sequence[tuple[str, ...]], width: int | None) -> str:
         table.add_row(Text(first, style="bold"), *map(Text, others))
     stream = io.StringIO()
     Console(file=stream, force_terminal=True, width=width).print(table)
-    return stream.getvalue()
+    return stream.getvalue().strip("\n")

@@ -121,7 +121,10 @@ def test_each_mistake_shows_picture_true_class_said_class_probability_and_id(tra
         said, true = CLASSES[predictions.scores[row].argmax()], CLASSES[predictions.labels[row]]
         probability = 100 * predictions.probabilities()[row].max()
         assert image["alt"] == f"{true}, taken for {said}"
-        assert f"{said} {probability:.1f} % is {true} {predictions.ids[row]}" in trained_page.texts["mistakes"]
+        assert (
+            f"said {said} true {true} probability {probability:.1f} % {predictions.ids[row]}"
+            in trained_page.texts["mistakes"]
+        )
 
 
 def test_record_shows_configuration_environment_command_and_digests(trained: Path, trained_page: Page) -> None:
@@ -204,6 +207,12 @@ def test_repeated_openings_of_the_test_split_are_told_with_a_warning(run: Path) 
     assert "makes the figure optimistic" in text
 
 
+def test_network_of_a_paper_names_its_paper(run: Path) -> None:
+    runs.update_run(run, model="resnet20")
+    expected = "resnet20 follows Deep Residual Learning for Image Recognition , CVPR 2016, arXiv 1512.03385."
+    assert expected in page_of(run).texts["header"]
+
+
 def test_page_of_a_run_without_mistakes_says_so(run: Path) -> None:
     seen = Predictions.load(run / "predictions-test.npz")
     right = dataclasses.replace(seen, scores=(5 * np.eye(10, dtype=np.float32))[seen.labels])
@@ -242,7 +251,7 @@ def test_report_is_written_without_torch(run: Path) -> None:
 
 
 def test_texts_keep_a_contrast_of_four_and_a_half_in_both_themes() -> None:
-    light, dark = re.findall(r":root \{(.*?)\}", (HERE / "page.css").read_text(encoding="utf-8"), re.DOTALL)
+    light, dark, _ = re.findall(r":root \{(.*?)\}", (HERE / "page.css").read_text(encoding="utf-8"), re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
     for theme in (colours, colours | dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark))):
         on_paper = itertools.product(("ink", "soft", "accent", "train", "validation", "plot-axis"), ("paper",))

@@ -55,11 +55,24 @@ def test_names_of_lines_that_end_together_do_not_cover_each_other() -> None:
     assert abs(places[0] - places[1]) >= 10
 
 
+@pytest.mark.parametrize("last", [0.5, 30.0, 0.05])
+def test_name_of_a_line_stands_beside_its_end(last: float) -> None:
+    svg = line_chart([Line("train", [1, 2, 3], [2.0, 1.0, last])], key="loss", title="Loss", description="")
+    (name,) = [element for element in ElementTree.fromstring(svg).iter("text") if element.text == "train"]
+    assert float(name.get("y", "nan")) == pytest.approx(lines(svg, VALIDATION_COLOUR)[0][-1][1], abs=4)
+
+
 def test_gap_in_a_line_breaks_it_and_nothing_else() -> None:
     svg = line_chart(
         [Line("train", [1, 2, 3, 4, 5], [2.0, 1.0, None, math.inf, 0.5])], key="loss", title="Loss", description=""
     )
     assert len(lines(svg, VALIDATION_COLOUR)[0]) == 3
+
+
+def test_small_learning_rates_are_written_short() -> None:
+    rate = Line("rate", [1, 2], [0.0003, 0.00015])
+    shown = texts(line_chart([rate], key="rate", title="Learning rate", description="", small=True))
+    assert [text for text in shown if "e-" in text] == ["1.5e-4", "3e-4"]
 
 
 def test_line_of_one_point_is_visible() -> None:

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from lenext.reporting.tables import ResultRow, count, duration, percent, results_table
+from lenext.reporting.views import probability
 
 ROWS = [
     ResultRow(network="lenet5", accuracy=0.8931, interval=(0.8869, 0.899), seconds=39.96, params=61706, macs=416520),
@@ -65,7 +66,7 @@ def test_plain_table_is_aligned_and_has_no_escape_codes() -> None:
     assert results_table(ROWS) == (
         "network   test accuracy [95 % interval]    time  parameters    MACs\n"
         "lenet5              89.3 % [88.7, 89.9]  40.0 s      61.7 k   417 k\n"
-        "resnet20                              -       -       270 k  40.6 M\n"
+        "resnet20                              -       -       270 k  40.6 M"
     )
 
 
@@ -79,7 +80,7 @@ def test_terminal_table_shows_the_same_cells_as_the_plain_one() -> None:
 def test_markup_in_a_network_name_is_shown_as_it_stands() -> None:
     row = ResultRow(network="[red]a[/]\nb", accuracy=None, interval=None, seconds=None, params=None, macs=None)
     assert "[red]a[/] b" in results_table([row], terminal=True, width=120)
-    assert results_table([row]).count("\n") == 2
+    assert results_table([row]).count("\n") == 1
 
 
 def test_tables_load_neither_torch_nor_rich() -> None:
@@ -88,3 +89,10 @@ def test_tables_load_neither_torch_nor_rich() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.98, "98.0 %"), (0.99949, "99.9 %"), (0.9996, "> 99.9 %"), (1.0, "> 99.9 %")]
+)
+def test_probability_is_never_rounded_to_certainty(value: float, text: str) -> None:
+    assert probability(value) == text
