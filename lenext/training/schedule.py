@@ -14,7 +14,7 @@ def rate_factor(config: ScheduleConfig, step: int, total: int) -> float:
     if config.name == "one_cycle":
         return _one_cycle(config, step, warm, total)
     if step < warm:
-        return (step + 1) / warm if warm >= 1 else 1.0
+        return min((step + 1) / warm, 1.0)  # warm is seldom a whole number
     if config.name == "cosine":
         return _cosine(1.0, config.end, (step - warm) / max(total - warm, 1))
     if config.name == "step":
