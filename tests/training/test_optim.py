@@ -1,0 +1,169 @@
+"""Update rules. Oracle: the papers' formulas written out in float64, three steps of given gradients."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import nn
+
+from lenext.training.config import OptimizerConfig, TrainingConfig
+from lenext.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate
+
+from .pieces import batches, make_state, resnet20, run_steps, same_bits, tensors
+
+RATES = (0.1, 0.1, 0.05)
+Array = npt.NDArray[np.float64]
+
+
+class Pair(nn.Module):
+    """A weight and a bias in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, 2, generator=generator, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.randn(3, generator=generator, dtype=torch.float64))
+
+
+def gradients(step: int) -> dict[str, Array]:
+    generator = np.random.default_rng(step)
+    return {"weight": generator.normal(size=(3, 2)), "bias": generator.normal(size=3)}
+
+
+def train(config: OptimizerConfig) -> dict[str, Array]:
+    """Three updates by the optimiser of the configuration."""
+    pair = Pair()
+    optimizer = make_optimizer(pair, config)
+    for step, rate in enumerate(RATES):
+        set_rate(optimizer, rate)
+        for name, value in gradients(step).items():
+            getattr(pair, name).grad = torch.from_numpy(value)
+        optimizer.step()
+    return {name: value.detach().numpy() for name, value in pair.named_parameters()}
+
+
+def sgd_by_hand(config: OptimizerConfig) -> dict[str, Array]:
+    """v = momentum v + g + decay w; w -= rate v, or rate (g + decay w + momentum v) with Nesterov's look ahead."""
+    pair = {name: value.detach().numpy().copy() for name, value in Pair().named_parameters()}
+    for name, w in pair.items():
+        decay = config.decay if config.decay_on == "all" or name == "weight" else 0.0
+        velocity = np.zeros_like(w)
+        for step, rate in enumerate(RATES):
+            g = gradients(step)[name] + decay * w
+            velocity = config.momentum * velocity + g
+            w -= rate * (g + config.momentum * velocity if config.nesterov else velocity)
+    return pair
+
+
+def adamw_by_hand(config: OptimizerConfig) -> dict[str, Array]:
+    """Loshchilov & Hutter 2017, algorithm 2, with the decay scaled by the rate as every library has it."""
+    pair = {name: value.detach().numpy().copy() for name, value in Pair().named_parameters()}
+    one, two = config.betas
+    for name, w in pair.items():
+        decay = config.decay if config.decay_on == "all" or name == "weight" else 0.0
+        mean, square = np.zeros_like(w), np.zeros_like(w)
+        for step, rate in enumerate(RATES):
+            g = gradients(step)[name]
+            mean = one * mean + (1 - one) * g
+            square = two * square + (1 - two) * g**2
+            mean_hat, square_hat = mean / (1 - one ** (step + 1)), square / (1 - two ** (step + 1))
+            w *= 1 - rate * decay
+            w -= rate * mean_hat / (np.sqrt(square_hat) + config.eps)
+    return pair
+
+
+def assert_same(found: dict[str, Array], expected: dict[str, Array]) -> None:
+    for name in ("weight", "bias"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("decay_on", ["all", "weights"])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_sgd_by_hand(momentum: float, nesterov: bool, decay: float, decay_on: str) -> None:
+    config = OptimizerConfig(momentum=momentum, nesterov=nesterov, decay=decay, decay_on=decay_on)  # type: ignore[arg-type]
+    assert_same(train(config), sgd_by_hand(config))
+
+
+@pytest.mark.parametrize("decay_on", ["all", "weights"])
+@pytest.mark.parametrize(("betas", "eps"), [((0.9, 0.999), 1e-8), ((0.5, 0.7), 0.1)])
+def test_adamw_by_its_formula(betas: tuple[float, float], eps: float, decay_on: str) -> None:
+    config = OptimizerConfig(name="adamw", betas=betas, eps=eps, decay=0.3, decay_on=decay_on)  # type: ignore[arg-type]
+    assert_same(train(config), adamw_by_hand(config))
+
+
+def test_decay_on_weights_spares_biases_and_norms() -> None:
+    model = resnet20()
+    optimizer = make_optimizer(model, OptimizerConfig(decay=0.5, decay_on="weights"))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(decay) == len(list(model.parameters()))
+    layers = dict(model.named_modules())
+    for name, parameter in model.named_parameters():
+        path, _, kind = name.rpartition(".")
+        weight = kind == "weight" and isinstance(layers[path], nn.Conv2d | nn.Linear)
+        assert decay[id(parameter)] == (0.5 if weight else 0.0), name
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = resnet20()
+    model.stem.requires_grad_(False)
+    for decay_on in ("all", "weights"):
+        optimizer = make_optimizer(model, OptimizerConfig(decay_on=decay_on))
+        chosen = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        assert chosen == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+def test_rate_is_set_in_every_group() -> None:
+    optimizer = make_optimizer(resnet20(), OptimizerConfig(decay_on="weights"))
+    set_rate(optimizer, 0.375)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.375, 0.375]
+
+
+OPTIMIZERS = [
+    OptimizerConfig(momentum=0.0),
+    OptimizerConfig(nesterov=True, decay=1e-3, decay_on="weights"),
+    OptimizerConfig(name="adamw", rate=1e-3, decay=0.1, decay_on="weights"),
+]
+
+
+@pytest.mark.parametrize("config", OPTIMIZERS, ids=["plain", "nesterov", "adamw"])
+def test_state_goes_round_by_name_to_the_same_bits(config: OptimizerConfig) -> None:
+    training = TrainingConfig(optimizer=config)
+    data = batches(4)
+    whole = make_state(optimizer=config)
+    run_steps(whole, data[:2], training)
+    saved = optimizer_tensors(whole.optimizer, whole.objective.classifier)
+    weights = {name: value.clone() for name, value in whole.objective.state_dict().items()}
+    saved = {name: value.clone() for name, value in saved.items()}
+    run_steps(whole, data[2:], training)
+
+    rebuilt = make_state(optimizer=config)
+    rebuilt.objective.load_state_dict(weights)
+    load_optimizer_tensors(rebuilt.optimizer, rebuilt.objective.classifier, saved)
+    rebuilt.progress = type(rebuilt.progress)(step=2, batch=2)
+    run_steps(rebuilt, data[2:], training)
+    assert same_bits(tensors(rebuilt), tensors(whole))
+
+
+def test_state_is_named_by_buffer_and_parameter() -> None:
+    state = make_state(optimizer=OptimizerConfig(name="adamw"))
+    assert optimizer_tensors(state.optimizer, state.objective.classifier) == {}
+    run_steps(state, batches(1))
+    names = [name for name, _ in state.objective.classifier.named_parameters()]
+    expected = {f"{buffer}/{name}" for buffer in ("step", "exp_avg", "exp_avg_sq") for name in names}
+    assert set(optimizer_tensors(state.optimizer, state.objective.classifier)) == expected
+
+
+def test_sgd_keeps_the_momentum_it_says() -> None:
+    """After one step the buffer is the gradient: (w before - w after) / rate."""
+    config = OptimizerConfig(rate=0.5, momentum=0.9)
+    state = make_state(optimizer=config)
+    before = {name: value.clone() for name, value in state.objective.classifier.named_parameters()}
+    run_steps(state, batches(1), TrainingConfig(optimizer=config))
+    buffers = optimizer_tensors(state.optimizer, state.objective.classifier)
+    for name, after in state.objective.classifier.named_parameters():
+        expected = (before[name] - after.detach()) / 0.5
+        torch.testing.assert_close(buffers[f"momentum_buffer/{name}"], expected, rtol=0, atol=1e-5)
+    assert not math.isclose(float(buffers["momentum_buffer/head.1.bias"].abs().sum()), 0, abs_tol=1e-3)
