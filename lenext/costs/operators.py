@@ -80,7 +80,7 @@ def _copy_to_meta(model: nn.Module) -> nn.Module:
             elif "_hooks" in name and isinstance(value, dict):
                 memo[id(value)] = type(value)()
     for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(_shape_of(parameter), requires_grad=parameter.requires_grad)
+        memo[id(parameter)] = nn.Parameter(_shape_of(parameter), requires_grad=False)
     for buffer in model.buffers():
         memo[id(buffer)] = _shape_of(buffer)
     return copy.deepcopy(model, memo)
