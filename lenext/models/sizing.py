@@ -1,7 +1,7 @@
 """The one rule by which a network's row and the size of its images are chosen."""
 
 from lenext.errors import UsageError
-from lenext.models.catalog import fits, get_config, small_row
+from lenext.models.catalog import canonical_name, fits, get_config, small_row
 
 
 def choose_row(model: str, native: int, size: int = 0) -> tuple[str, int, str]:
@@ -10,10 +10,15 @@ def choose_row(model: str, native: int, size: int = 0) -> tuple[str, int, str]:
     The asked `size`; else the data's own where the row accepts it; else the row's small form; else the smallest size
     that the row accepts. Returns (row, size, sentence).
     """
+    model = canonical_name(model)
     row = get_config(model)
     if size:
         if not row.accepts(size):
-            raise UsageError(f"{model} cannot see {size}x{size} images", why=f"it takes {row.sizes()}", advice="--size")
+            raise UsageError(
+                f"{model} cannot see {size}x{size} images",
+                why=f"it takes {row.sizes()}",
+                advice=f"--size {row.min_size}, or no --size",
+            )
         return model, size, f"{model} at {size}x{size}, as asked"
     if row.accepts(native):
         return model, native, f"{model} at {native}x{native}, the size of the data"
