@@ -4,7 +4,7 @@ BASE := .venv
 TEST := .venv-test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env demo test check format slow bench docs clean
+.PHONY: env demo test check format slow bench clean
 
 env: $(BASE)/ready                 ## an environment with lenext and what it needs, no extras
 
@@ -28,9 +28,6 @@ slow: $(TEST)/ready                ## training to an accuracy, faults injected e
 
 bench: $(TEST)/ready               ## timings beside peers
 	$(TEST)/bin/python benchmarks/startup.py
-
-docs: $(TEST)/ready                ## write the generated parts of the documents
-	$(TEST)/bin/python -m tests.documents --write
 
 clean:
 	rm -rf $(BASE) $(TEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

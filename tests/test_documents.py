@@ -1,0 +1,85 @@
+"""What the documents show is what the commands print.
+
+In README.md and docs/, a fenced block `console` holds commands after "$ " and, under each, lines of its output in their
+order ("..." stands for others). Each file's commands run in one empty folder, one after the other. A block under the
+comment `<!-- slow -->` runs in `make slow`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?P<slow><!-- slow -->\n)?```console\n(?P<body>.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Command:
+    line: str
+    shown: tuple[str, ...]
+    slow: bool
+
+
+def commands(document: Path) -> list[Command]:
+    """Every command of a document, with the lines that it is said to print."""
+    found = []
+    for block in BLOCK.finditer(document.read_text(encoding="utf-8")):
+        for part in re.split(r"^\$ ", block["body"], flags=re.MULTILINE)[1:]:
+            line, *shown = part.rstrip("\n").split("\n")
+            found.append(Command(line, tuple(s for s in shown if s.strip() not in ("", "...")), bool(block["slow"])))
+    return found
+
+
+def run_all(document: Path, folder: Path, *, slow: bool) -> None:
+    shutil.copytree(ROOT / "docs", folder / "docs", dirs_exist_ok=True)
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": beside, "COLUMNS": "120", "NO_COLOR": "1"}
+    for command in commands(document):
+        if command.slow and not slow:
+            continue
+        done = subprocess.run(
+            ["bash", "-c", command.line], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        printed = done.stdout + done.stderr
+        rest = printed
+        for line in command.shown:
+            assert line.strip() in rest, f"{command.line}\ndoes not print (here):\n{line}\nbut:\n{printed}"
+            rest = rest.partition(line.strip())[2]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_print_what_is_shown(document: Path, tmp_path: Path) -> None:
+    run_all(document, tmp_path, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if any(c.slow for c in commands(d))], ids=lambda p: p.name)
+def test_slow_commands_print_what_is_shown(document: Path, tmp_path: Path) -> None:
+    run_all(document, tmp_path, slow=True)
+
+
+def test_every_shown_command_asserts_a_line() -> None:
+    silent = [(d.name, c.line) for d in DOCUMENTS for c in commands(d) if not c.shown]
+    assert silent == []
+
+
+def test_documents_show_every_verb() -> None:
+    from lenext.cli import VERBS
+
+    shown = {c.line.split()[1] for d in DOCUMENTS for c in commands(d) if c.line.startswith("lenext ")}
+    assert shown >= set(VERBS)
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    links = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+    documents = [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    texts = {document: document.read_text(encoding="utf-8") for document in documents}
+    dead = [(d.name, link) for d, text in texts.items() for link in links.findall(text) if not (d.parent / link).exists()]
+    assert dead == []
