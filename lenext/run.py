@@ -56,7 +56,8 @@ def write_durably(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise MachineError(
             f"cannot write {path}", why=str(error), kept="the previous file, if there was one", advice="free some space"
         ) from error
@@ -121,8 +122,11 @@ def staged(run: Path) -> Iterator[Path]:
         yield staging
         staging.rename(run)
         sync_folder(run.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError):
+            why, advice = error.strerror or str(error), "free some space, or choose another place with --run DIR"
+            raise MachineError(f"cannot create {run}", why=why, advice=advice) from error
         raise
 
 
@@ -182,16 +186,29 @@ def update_run(run: Path, **changes: Any) -> dict[str, Any]:
 
 def append_metrics(run: Path, record: Mapping[str, Any]) -> int:
     """Append one JSON line to `metrics.jsonl`, synced; return the file's length in bytes."""
-    with (run / METRICS_JSONL).open("ab") as file:
-        file.write((json.dumps(record) + "\n").encode())
-        file.flush()
-        os.fsync(file.fileno())
-        return file.tell()
+    try:
+        with (run / METRICS_JSONL).open("ab") as file:
+            file.write((json.dumps(record) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+            return file.tell()
+    except OSError as error:
+        raise MachineError(
+            f"cannot write {run / METRICS_JSONL}", why=error.strerror or str(error), kept="the newest checkpoint",
+            advice=f"free some space, then: lenext train --resume {run}",
+        ) from error  # fmt: skip
 
 
 def cut_metrics(run: Path, length: int) -> None:
     """Forget what was logged after a checkpoint: a resumed run logs those epochs again."""
-    with (run / METRICS_JSONL).open("ab") as file:
+    path = run / METRICS_JSONL
+    size = path.stat().st_size if path.exists() else 0
+    if size < length:
+        raise DataError(
+            f"cannot go on with {run}", why=f"{METRICS_JSONL} has {size} bytes, and its checkpoint knew of {length}",
+            advice="restore it from a copy", kept="the run, untouched",
+        )  # fmt: skip
+    with path.open("ab") as file:
         file.truncate(length)
 
 
