@@ -87,6 +87,7 @@ def test_equal_content_gives_equal_bytes_whenever_it_is_saved(tmp_path: Path) ->
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}  # no zlib has a say
 
 
 def test_saving_replaces_the_earlier_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
