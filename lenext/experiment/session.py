@@ -24,7 +24,7 @@ from lenext.data.split import hold_out, validation_count, write_split
 from lenext.data.store import Store, Subset
 from lenext.data.task import Task
 from lenext.device import SpeedPlan, candidate_plans, threads
-from lenext.errors import ConflictError, InterruptedRunError, UsageError
+from lenext.errors import ConflictError, DataError, DivergedError, InterruptedRunError, UsageError
 from lenext.experiment.answers import predict_store, split_rows
 from lenext.experiment.config import Experiment, compose
 from lenext.judge.metrics import measure
@@ -153,14 +153,16 @@ class Session:
         held_out = self.parts.validation
         if len(held_out) == 0:
             return None
-        metrics = measure(
-            predict_store(
-                self.state.objective.classifier,
-                held_out,
-                _card(self.experiment, self.parts, self.state.progress),
-                "validation",
-            )
-        )
+        card = _card(self.experiment, self.parts, self.state.progress)
+        try:
+            metrics = measure(predict_store(self.state.objective.classifier, held_out, card, "validation"))
+        except DataError as error:  # the scores are not finite: what is wrong is the training, not the data
+            raise DivergedError(
+                f"training diverged in epoch {self.state.progress.epoch + 1}",
+                why=error.why,
+                kept=f"the checkpoints in {self.run}, from before",
+                advice="a lower rate: --set training.optimizer.rate=...",
+            ) from error
         return Validation(loss=metrics.nll, top1=metrics.top1)
 
     def _finish(self) -> None:
