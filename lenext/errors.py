@@ -20,10 +20,7 @@ class LenextError(Exception):
         self.advice = advice
 
     def __str__(self) -> str:
-        return (
-            f"{self.what} (exit {self.exit_code})\n"
-            f"  why:  {self.why}\n  kept: {self.kept}\n  try:  {self.advice}"
-        )
+        return f"{self.what} (exit {self.exit_code})\n  why:  {self.why}\n  kept: {self.kept}\n  try:  {self.advice}"
 
 
 class UsageError(LenextError):
