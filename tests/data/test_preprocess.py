@@ -76,6 +76,12 @@ def test_resizing_agrees_with_pillow_to_one_level(size: tuple[int, int]) -> None
     assert np.abs(resized[0, 0].numpy().astype(int) - np.asarray(expected).astype(int)).max() <= 1
 
 
+def test_resized_values_are_rounded_to_the_nearest() -> None:
+    """By hand: 0 and 255 drawn out to four pixels are 0, 63.75, 191.25 and 255."""
+    edge = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
+    assert fit(edge, rule(size=(1, 4), fit="resize")).tolist() == [[[[0, 64, 191, 255]]]]
+
+
 def test_resizing_noise_smooths_it_and_keeps_its_mean() -> None:
     noise = torch.from_numpy(np.random.default_rng(7).integers(0, 256, (1, 1, 64, 64), dtype=np.uint8))
     small = fit(noise, rule(size=(8, 8), fit="resize")).to(torch.float64)
