@@ -6,6 +6,7 @@ A checkpoint is a folder of files whose names carry the start of their SHA-256 a
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ from lenext.run import write_durably
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_BLOBS = {"card": "json", "weights": "safetensors", "optimizer": "safetensors", "progress": "json"}  # role: suffix
+_OWN = re.compile(rf"({'|'.join(_BLOBS)})-[0-9a-f]{{16}}\.(json|safetensors)")
+_UNFINISHED = re.compile(rf"\.({_OWN.pattern}|{re.escape(MANIFEST)})\.\d+\.part")  # of write_durably
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +65,24 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> None:
     """Write a new generation and keep the `keep` newest; a crash at any point leaves the earlier ones whole."""
     folder.mkdir(parents=True, exist_ok=True)
     blobs = {
-        "card": ("json", _json(vars(checkpoint.card))),
-        "weights": ("safetensors", _tensors(checkpoint.weights)),
-        "optimizer": ("safetensors", _tensors(checkpoint.optimizer)),
-        "progress": ("json", _json(checkpoint.progress)),
+        "card": _json(vars(checkpoint.card)),
+        "weights": _tensors(checkpoint.weights),
+        "optimizer": _tensors(checkpoint.optimizer),
+        "progress": _json(checkpoint.progress),
     }
-    files = {}
-    for role, (suffix, content) in blobs.items():
+    files: dict[str, dict[str, Any]] = {}
+    for role, content in blobs.items():
         sha256 = hashlib.sha256(content).hexdigest()
-        name = f"{role}-{sha256[:16]}.{suffix}"
-        if not _intact(folder / name, len(content), sha256):
-            write_durably(folder / name, content)
-        files[role] = {"name": name, "bytes": len(content), "sha256": sha256}
+        entry: dict[str, Any] = {
+            "name": f"{role}-{sha256[:16]}.{_BLOBS[role]}",
+            "bytes": len(content),
+            "sha256": sha256,
+        }
+        if not _intact(folder, entry):
+            write_durably(folder / entry["name"], content)
+        files[role] = entry
     earlier = _generations(folder) if (folder / MANIFEST).exists() else []
-    generations = [files, *[other for other in earlier if other != files]][:keep]
-    manifest: dict[str, Any] = {"format": FORMAT, "generations": generations}
-    manifest["digest"] = digest(manifest)
-    write_durably(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    _write_manifest(folder, [files, *[other for other in earlier if other != files]][:keep])
     sweep(folder)
 
 
@@ -98,10 +103,7 @@ def load(folder: Path) -> Checkpoint:
             progress=json.loads(content["progress"]),
             generation=number,
         )
-    raise WeightsError(
-        f"cannot load {folder}", why="; ".join(damage) or "its manifest names nothing", kept="the files, untouched",
-        advice="use the other checkpoint of the run, or a copy",
-    )  # fmt: skip
+    raise _unusable(folder, "; ".join(damage) or "its manifest names nothing")
 
 
 def restore(checkpoint: Checkpoint) -> Classifier:
@@ -126,47 +128,84 @@ def load_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
     model.load_state_dict(weights)
 
 
+def mend(folder: Path) -> None:
+    """Forget generations that are damaged, so that the next save drops no whole one in their favour; then sweep."""
+    generations = _generations(folder)
+    whole = [files for files in generations if all(_intact(folder, entry) for entry in files.values())]
+    if whole and whole != generations:
+        _write_manifest(folder, whole)
+    sweep(folder)
+
+
 def sweep(folder: Path) -> None:
     """Delete files of this module that no generation names: what a crash or an older generation left."""
     named = {entry["name"] for files in _generations(folder) for entry in files.values()}
     for path in folder.iterdir():
-        if path.name not in named and path.name != MANIFEST and path.is_file():
+        own = _OWN.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)
+        if own and path.name not in named:
             path.unlink()
 
 
+def _write_manifest(folder: Path, generations: list[dict[str, dict[str, Any]]]) -> None:
+    manifest: dict[str, Any] = {"format": FORMAT, "generations": generations}
+    manifest["digest"] = digest(manifest)
+    write_durably(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
 def _generations(folder: Path) -> list[dict[str, dict[str, Any]]]:
-    path = folder / MANIFEST
-    advice = "use the other checkpoint of the run, or a copy"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         stated = manifest.pop("digest")
-        generations = list(manifest["generations"])
+        form, generations = manifest["format"], manifest["generations"]
     except FileNotFoundError as error:
-        raise WeightsError(f"cannot load {folder}", why=f"it has no {MANIFEST}", advice=advice) from error
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise WeightsError(f"cannot load {folder}", why=f"{MANIFEST} is damaged: {error}", advice=advice) from error
+        raise _unusable(folder, f"it has no {MANIFEST}") from error
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise _unusable(folder, f"{MANIFEST} is damaged: {error}") from error
     if digest(manifest) != stated:
-        raise WeightsError(f"cannot load {folder}", why=f"{MANIFEST} does not match its own digest", advice=advice)
+        raise _unusable(folder, f"{MANIFEST} does not match its own digest")
+    if form != FORMAT:
+        raise _unusable(folder, f"its format is {form!r}, this lenext reads {FORMAT}")
+    if not isinstance(generations, list) or not all(map(_well_formed, generations)):
+        raise _unusable(folder, f"{MANIFEST} names other files than a checkpoint has")
     return generations
 
 
+def _well_formed(files: Any) -> bool:
+    """Whether a generation names one file of each role, in this folder and by its digest."""
+    return (
+        isinstance(files, dict)
+        and files.keys() == _BLOBS.keys()
+        and all(isinstance(entry, dict) and entry.keys() == {"name", "bytes", "sha256"} for entry in files.values())
+        and all(
+            entry["name"] == f"{role}-{str(entry['sha256'])[:16]}.{_BLOBS[role]}" and _OWN.fullmatch(entry["name"])
+            for role, entry in files.items()
+        )
+    )
+
+
 def _verified(folder: Path, entry: Mapping[str, Any]) -> bytes:
-    path = folder / Path(entry["name"]).name
+    path = folder / str(entry["name"])
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"cannot load {path}", why=f"{path.name}: {error.strerror}", advice="") from error
+        raise _unusable(folder, f"{path.name}: {error.strerror}") from error
     if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise WeightsError(
-            f"cannot load {path}",
-            why=f"{path.name} has {len(content)} bytes that do not match its digest ({entry['bytes']} expected)",
-            advice="",
-        )
+        why = f"{path.name} has {len(content)} bytes that do not match its digest ({entry['bytes']} expected)"
+        raise _unusable(folder, why)
     return content
 
 
-def _intact(path: Path, size: int, sha256: str) -> bool:
-    return path.is_file() and path.stat().st_size == size and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+def _intact(folder: Path, entry: Mapping[str, Any]) -> bool:
+    try:
+        _verified(folder, entry)
+    except WeightsError:
+        return False
+    return True
+
+
+def _unusable(folder: Path, why: str) -> WeightsError:
+    advice = "use the other checkpoint of the run, or a copy"
+    return WeightsError(f"cannot load {folder}", why=why, kept="the files, untouched", advice=advice)
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ import torch
 from lenext.errors import LenextError
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["lenext.experiment.session", "torch._dynamo", "tests.dying"])
+_CONTEXT.set_forkserver_preload(["lenext.experiment.session", "torch._dynamo", "pytest", "tests.dying"])
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 _LIMIT = 120  # seconds, against a child that hangs
 
