@@ -30,9 +30,9 @@ def test_large_picture_is_reduced_to_fit() -> None:
 
 
 def test_filter_is_scaled_by_its_largest_magnitude_with_zero_in_the_middle() -> None:
-    filters = np.array([[[[-2.0, 0.0], [1.0, 2.0]]], [[[0.0, 0.0], [0.0, 0.001]]]], dtype=np.float32)
+    filters = np.array([[[[-4.0, 0.0], [1.0, 2.0]]], [[[0.0, 0.0], [0.0, 0.001]]]], dtype=np.float32)
     first, second = (pixels_of(one)[::24, ::24] for one in filter_pictures(filters, 48))
-    assert first.tolist() == [[0, 128], [191, 255]]
+    assert first.tolist() == [[0, 128], [159, 191]]
     assert second.tolist() == [[128, 128], [128, 255]]
 
 
