@@ -1,7 +1,7 @@
 """What the documents show is what the commands print.
 
 In README.md and docs/, a fenced block `console` holds commands after "$ " and, under each, lines of its output in their
-order ("..." stands for others). Each file's commands run in one empty folder, one after the other. A block under the
+order, white space aside, results on stdout before words on stderr. Each file's commands run in one empty folder, one after the other. A block under the
 comment `<!-- slow -->` runs in `make slow`.
 """
 
@@ -23,7 +23,7 @@ BLOCK = re.compile(r"(?P<slow><!-- slow -->\n)?```console\n(?P<body>.*?)```", re
 @dataclass(frozen=True)
 class Command:
     line: str
-    shown: tuple[str, ...]
+    shown: tuple[str, ...]  # parts of lines
     slow: bool
 
 
@@ -48,10 +48,13 @@ def run_all(document: Path, folder: Path, *, slow: bool) -> None:
             ["bash", "-c", command.line], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         printed = done.stdout + done.stderr
-        rest = printed
+        for stream in (done.stdout, done.stderr):
+            assert "Traceback" not in stream, f"{command.line}\n{stream}"
+        rest = " ".join(printed.split())
         for line in command.shown:
-            assert line.strip() in rest, f"{command.line}\ndoes not print (here):\n{line}\nbut:\n{printed}"
-            rest = rest.partition(line.strip())[2]
+            words = " ".join(line.split())
+            assert words in rest, f"{command.line}\ndoes not print (here):\n{line}\nbut:\n{printed}"
+            rest = rest.partition(words)[2]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

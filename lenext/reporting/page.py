@@ -17,8 +17,9 @@ HERE = Path(__file__).parent
 FILTER_SIDE = 48  # pixels
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path | str) -> Path:
     """Write RUN/report.html from the run's other files and return its path; the old page stays whole until then."""
+    run = Path(run)
     path = run / runs.REPORT_HTML
     runs.write_durably(path, render(read_run(run)).encode())
     return path
