@@ -52,15 +52,14 @@ def filter_pictures(filters: np.ndarray, side: int) -> list[Picture]:
     return [picture(one, side) for one in pixels]
 
 
-def matrix_picture(shares: np.ndarray, strengths: np.ndarray, side: int) -> Picture:
+def matrix_picture(strengths: np.ndarray, side: int) -> Picture:
     """Return a confusion matrix of many classes as a picture, a square a cell, transparent where it is empty.
 
-    shares: (K, K) share of its row. strengths: (K, K) in [0, 1], how strongly a cell is coloured.
+    strengths: (K, K) in [0, 1], how strongly a cell is coloured.
     """
-    size = len(shares)
+    size = len(strengths)
     pixels = np.zeros((size, size, 4), dtype=np.uint8)
     pixels[:, :, :3] = WRONG_RGB
     pixels[np.arange(size), np.arange(size), :3] = RIGHT_RGB
     pixels[:, :, 3] = np.rint(255 * strengths)
-    pixels[shares == 0] = 0
     return picture(pixels, side)

@@ -154,7 +154,7 @@ def training_facts(files: RunFiles) -> list[tuple[str, str]]:
 
 def confusion_cells(metrics: Metrics) -> list[list[Cell]]:
     """Return the confusion matrix as rows of cells, one row a true class."""
-    _, strengths = _shares(metrics)
+    strengths = _strengths(metrics)
     return [
         [
             Cell(images, "empty" if not images else "right" if row == column else "wrong", strengths[row, column])
@@ -166,8 +166,7 @@ def confusion_cells(metrics: Metrics) -> list[list[Cell]]:
 
 def confusion_picture(metrics: Metrics) -> Picture:
     """Return the confusion matrix as a picture, for many classes."""
-    shares, strengths = _shares(metrics)
-    return matrix_picture(shares, strengths, side=720)
+    return matrix_picture(_strengths(metrics), side=720)
 
 
 def confused_pairs(metrics: Metrics, limit: int = PAIRS) -> list[Pair]:
@@ -270,14 +269,14 @@ def number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else MISSING
 
 
-def _shares(metrics: Metrics) -> tuple[np.ndarray, np.ndarray]:
-    """Return each cell's share of its row, and the strength of its colour."""
+def _strengths(metrics: Metrics) -> np.ndarray:
+    """Return how strongly each cell of the confusion matrix is coloured, from its share of the row."""
     matrix = np.array(metrics.confusion, dtype=np.float64)
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
     strengths = np.sqrt(np.minimum(1.0, shares / FULL_STRENGTH))
     np.fill_diagonal(strengths, shares.diagonal())
-    return shares, strengths
+    return np.asarray(strengths)
 
 
 def _told(title: str, lines: Sequence[Line], form: str) -> str:

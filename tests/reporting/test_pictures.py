@@ -47,7 +47,6 @@ def test_filters_of_three_channels_are_colour_and_of_two_are_two_pictures() -> N
 
 
 def test_matrix_is_transparent_where_no_image_was_counted() -> None:
-    shares = np.array([[0.9, 0.1], [0.0, 1.0]])
-    shown = pixels_of(matrix_picture(shares, np.array([[0.9, 0.6], [0.0, 1.0]]), 2))
+    shown = pixels_of(matrix_picture(np.array([[0.9, 0.6], [0.0, 1.0]]), 2))
     assert shown[:, :, 3].tolist() == [[230, 153], [0, 255]]
     assert (shown[0, 0, :3] != shown[0, 1, :3]).any()
