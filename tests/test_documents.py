@@ -1,8 +1,8 @@
 """What the documents show is what the commands print.
 
-In README.md and docs/, a fenced block `console` holds commands after "$ " and, under each, lines of its output in their
-order, white space aside, results on stdout before words on stderr. Each file's commands run in one empty folder, one after the other. A block under the
-comment `<!-- slow -->` runs in `make slow`.
+In README.md and docs/, a fenced block `console` holds commands after "$ " and, under each, parts of lines of its output
+in their order, white space aside, results on stdout before words on stderr. Each file's commands run in one empty
+folder, one after the other. A block under the comment `<!-- slow -->` runs in `make slow`.
 """
 
 import os
@@ -84,5 +84,7 @@ def test_links_between_documents_lead_somewhere() -> None:
     links = re.compile(r"\]\((?!https?:|#)([^)#]+)")
     documents = [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
     texts = {document: document.read_text(encoding="utf-8") for document in documents}
-    dead = [(d.name, link) for d, text in texts.items() for link in links.findall(text) if not (d.parent / link).exists()]
+    dead = [
+        (d.name, link) for d, text in texts.items() for link in links.findall(text) if not (d.parent / link).exists()
+    ]
     assert dead == []

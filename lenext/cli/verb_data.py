@@ -52,7 +52,7 @@ def get_set(name: Name, *, root: str = "") -> None:
     root
         Folder to put it in; $LENEXT_HOME or ~/.cache/lenext unless told otherwise.
     """
-    from lenext.data.fetch import fetch
+    from lenext.data.fetching import fetch
 
     info = fetch(name, Path(root or home()), say)
     put(f"{info.name}: {info.train:,} training and {info.test:,} test images in {info.found}")

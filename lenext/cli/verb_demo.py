@@ -55,7 +55,7 @@ def demonstrate(*, root: str = "") -> None:
 
 
 def _find_data(root: str) -> str:
-    from lenext.data.fetch import fetch
+    from lenext.data.fetching import fetch
 
     try:
         info = fetch("fashion_mnist", Path(root), say)

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lenext.data.augment import augment as vary
+from lenext.data.augmentation import augment as vary
 from lenext.data.config import AugmentConfig
-from lenext.data.plan import plan
-from lenext.data.preprocess import Preprocessing, fit, normalise
+from lenext.data.ordering import plan
+from lenext.data.preprocessing import Preprocessing, fit, normalise
 from lenext.data.store import Store
 from lenext.errors import DataError
 

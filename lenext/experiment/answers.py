@@ -12,12 +12,12 @@ from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.config import digest, from_mapping, read_toml
 from lenext.data.decode import decode_file
-from lenext.data.preprocess import Preprocessing
+from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import open_split
 from lenext.data.split import read_split, split_digest
 from lenext.data.store import Store, Subset
 from lenext.errors import ConflictError
-from lenext.evaluation.predict import describe_prediction, predict_images, score_store
+from lenext.evaluation.scoring import describe_prediction, predict_images, score_store
 from lenext.experiment.config import Experiment
 from lenext.judge.metrics import Metrics, measure, worst_mistakes
 from lenext.models.classifier import Classifier
@@ -26,25 +26,27 @@ from lenext.predictions import Predictions
 GALLERY_MISTAKES = 24
 
 
-def evaluate(run: Path, split: Literal["test", "validation"] = "test") -> Metrics:
-    """Score the run's chosen checkpoint on a split; write predictions, metrics and gallery into the run.
+def evaluate(run: Path | str, split: Literal["test", "validation"] = "test") -> Metrics:
+    """Score the run's chosen checkpoint on a split; write predictions, metrics and, of test, the gallery into the run.
 
     Every opening of the test split is counted in `run.json`.
     """
-    index = runs.load_run(run)
-    experiment = from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML))
-    loaded = checkpoints.load(run / index["chosen"])
-    model = checkpoints.restore(loaded)
+    run = Path(run)
+    runs.load_run(run)
     with runs.locked(run):
+        index = runs.load_run(run)
+        experiment = from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML))
+        loaded = checkpoints.load(run / index["chosen"])
+        model = checkpoints.restore(loaded)
         store = _open(run, experiment, split)
-        opened = index["test_opened"] + (split == "test")
-        runs.update_run(run, test_opened=opened)
+        runs.update_run(run, test_opened=index["test_opened"] + (split == "test"))
         predictions = predict_store(model, store, loaded.card, split)
         predictions.save(run / runs.predictions_name(split))
         metrics = measure(predictions)
         about = {"split": split, "checkpoint": index["chosen"], "model": loaded.card.model, "epoch": loaded.card.epoch}
         runs.write_json(run / runs.metrics_name(split), {**about, **metrics.to_mapping()})
-        runs.write_durably(run / runs.GALLERY_NPZ, _gallery(model, store, predictions))
+        if split == "test":  # the report shows the gallery beside the predictions on the test split
+            runs.write_durably(run / runs.GALLERY_NPZ, _gallery(model, store, predictions))
         runs.update_run(run)
     return metrics
 
@@ -63,14 +65,14 @@ def predict_store(model: Classifier, store: Store, card: checkpoints.Card, split
     )
 
 
-def predict(path: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
+def predict(path: Path | str, files: Sequence[Path | str]) -> list[dict[str, Any]]:
     """Classify image files with a run's chosen checkpoint, or with a checkpoint folder.
 
     Returns, for each file, {"file", "class", "index", "probability", "top5"}.
     """
-    loaded = checkpoints.load(_checkpoint_folder(path))
+    loaded = checkpoints.load(_checkpoint_folder(Path(path)))
     preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
-    images = [decode_file(file, preprocessing.channels) for file in files]
+    images = [decode_file(Path(file), preprocessing.channels) for file in files]
     scores = predict_images(checkpoints.restore(loaded), images, preprocessing)
     return [
         {"file": str(file), **describe_prediction(row, loaded.card.classes)}
@@ -78,9 +80,9 @@ def predict(path: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
     ]
 
 
-def load(path: Path) -> Classifier:
+def load(path: Path | str) -> Classifier:
     """Build the network of a run (its chosen checkpoint) or of a checkpoint folder, in evaluation mode."""
-    return checkpoints.restore(checkpoints.load(_checkpoint_folder(path)))
+    return checkpoints.restore(checkpoints.load(_checkpoint_folder(Path(path))))
 
 
 def split_rows(run: Path, store: Store) -> dict[str, npt.NDArray[np.int64]]:

@@ -18,7 +18,7 @@ from lenext.config import differing_keys, digest, from_mapping, override, read_t
 from lenext.costs.operators import count_cost
 from lenext.data.batches import train_batches
 from lenext.data.config import DataConfig
-from lenext.data.preprocess import Preprocessing, statistics
+from lenext.data.preprocessing import Preprocessing, statistics
 from lenext.data.sources import describe, open_split
 from lenext.data.split import hold_out, validation_count, write_split
 from lenext.data.store import Store, Subset
@@ -33,6 +33,7 @@ from lenext.models.init import initialise
 from lenext.training.loop import Progress, Step, TrainState, Validation, choose_plan, observe, train_epoch
 from lenext.training.objective import Objective
 from lenext.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors
+from lenext.training.schedule import learning_rate
 
 PAD_LIMIT = 8  # pixels: a gap of at most this is padded, as LeNet-5's from 28 to 32 was; a larger one is resampled
 
@@ -87,20 +88,19 @@ class Session:
         """
         config = self.experiment.training
         with runs.locked(self.run), threads(self.plan.threads), runs.deferred_signals() as received:
-            checkpoints.sweep(self.run / runs.LAST)
+            checkpoints.mend(self.run / runs.LAST)
             runs.cut_metrics(self.run, self.state.progress.metrics_bytes)
             runs.update_run(self.run, status="running")
             while self.state.progress.epoch < config.epochs:
-                saved, rate = self.state.progress.seconds, 0.0
+                saved = self.state.progress.seconds
                 for step in self._steps():
-                    rate = step.rate
                     yield step
                     if received:
                         raise self._interrupted(received[0])
                     if self.state.progress.seconds - saved >= config.save_seconds:
                         self.save("last")
                         saved = self.state.progress.seconds
-                yield self._close_epoch(rate)
+                yield self._close_epoch()
                 if received:
                     raise self._interrupted(received[0])
             self._finish()
@@ -124,15 +124,15 @@ class Session:
             self.state, batches, experiment.training, total=self.total_steps, seed=experiment.seed, plan=self.plan
         )
 
-    def _close_epoch(self, rate: float) -> Epoch:
-        before = self.state.progress
+    def _close_epoch(self) -> Epoch:
+        config, before = self.experiment.training, self.state.progress
         validation = self._validate()
-        self.state = observe(self.state, validation, self.experiment.training)
+        self.state = observe(self.state, validation, config)
         seconds = before.seconds - before.epoch_start
         record = Epoch(
             epoch=before.epoch + 1,
             step=before.step,
-            lr=rate,
+            lr=learning_rate(config, before.rate_scale, before.step - 1, self.total_steps),
             train_loss=before.loss_sum / before.seen,
             train_top1=before.correct / before.seen,
             validation_loss=validation.loss if validation else None,
@@ -196,6 +196,7 @@ def start(experiment: Experiment, run: Path, *, command: str = "") -> Session:
     state.objective.to(plan.device)
     pixels = (info.channels, experiment.size, experiment.size)
     cost = count_cost(state.objective.classifier, pixels)
+    session = Session(run, experiment, parts, state, plan)
     with runs.staged(run) as staging:
         config = to_mapping(experiment)
         runs.write_durably(staging / runs.CONFIG_TOML, to_toml(config).encode())
@@ -224,7 +225,7 @@ def start(experiment: Experiment, run: Path, *, command: str = "") -> Session:
             config_digest=digest(config),
             speed_plan=dataclasses.asdict(plan),
         )
-    return Session(run, experiment, parts, state, plan)
+    return session
 
 
 def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "") -> Session:
@@ -243,7 +244,9 @@ def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "") -> 
             kept="the run, untouched",
             advice="resume without --set, or start a new run",
         )
-    experiment = from_mapping(Experiment, override(stored, [f"data.root={root}"] if root else []))
+    experiment = from_mapping(Experiment, stored)
+    if root:
+        experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, root=root))
     info = describe(experiment.data.name, experiment.data.root)
     store = open_split(experiment.data.name, "train", experiment.data.root)
     rows = split_rows(run, store)

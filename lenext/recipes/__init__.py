@@ -9,6 +9,7 @@ from lenext.errors import UsageError
 
 FOLDER = Path(__file__).parent
 FALLBACK = "one_cycle"
+TABLES = ("training", "augment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,10 @@ def read_recipe(name: str) -> tuple[About, dict[str, Any]]:
         )
     tables = read_toml(path)
     about = from_mapping(About, tables.pop("about", {}), "about")
+    for key in tables:
+        if key not in TABLES:
+            why = f"it names {key!r}, and a recipe tells how to train, nothing else"
+            raise UsageError(f"cannot use recipe {name!r}", why=why, advice=nearest(key, TABLES))
     return about, tables
 
 

@@ -17,7 +17,7 @@ from lenext.rng import seed_network
 from lenext.training.config import TrainingConfig
 from lenext.training.objective import Objective, Outcome
 from lenext.training.optim import set_rate
-from lenext.training.schedule import rate_factor
+from lenext.training.schedule import learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def train_epoch(
     clock = time.perf_counter()
     for batch in batches:
         progress = state.progress
-        rate = config.optimizer.rate * progress.rate_scale * rate_factor(config.schedule, progress.step, total)
+        rate = learning_rate(config, progress.rate_scale, progress.step, total)
         set_rate(optimizer, rate)
         seed_network(seed, progress.step)
         outcome, targets = forward(objective, batch, plan)

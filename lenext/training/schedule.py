@@ -2,7 +2,12 @@
 
 import math
 
-from lenext.training.config import ScheduleConfig
+from lenext.training.config import ScheduleConfig, TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, scale: float, step: int, total: int) -> float:
+    """Return the rate of the update after `step` of `total`; scale is plateau's factor so far."""
+    return config.optimizer.rate * scale * rate_factor(config.schedule, step, total)
 
 
 def rate_factor(config: ScheduleConfig, step: int, total: int) -> float:

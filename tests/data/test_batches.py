@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lenext.data.augment import augment
+from lenext.data.augmentation import augment
 from lenext.data.batches import Batch, eval_batches, train_batches
 from lenext.data.config import AugmentConfig
-from lenext.data.plan import plan
-from lenext.data.preprocess import Preprocessing, fit, normalise, preprocess
+from lenext.data.ordering import plan
+from lenext.data.preprocessing import Preprocessing, fit, normalise, preprocess
 from lenext.data.sources import open_split
 from lenext.errors import DataError
 

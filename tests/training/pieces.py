@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lenext.data.batches import Batch, train_batches
 from lenext.data.config import AugmentConfig
-from lenext.data.preprocess import Preprocessing
+from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import open_split
 from lenext.device import SpeedPlan
 from lenext.models.catalog import build

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lenext.data.plan import plan
+from lenext.data.ordering import plan
 from lenext.errors import DataError
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lenext.config import from_mapping, read_toml, to_mapping, to_toml
-from lenext.data.preprocess import Preprocessing, fit, normalise, preprocess, statistics
+from lenext.data.preprocessing import Preprocessing, fit, normalise, preprocess, statistics
 from lenext.data.sources import open_split
 from lenext.errors import DataError, UsageError
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lenext.data.batches import Batch, eval_batches
-from lenext.data.preprocess import Preprocessing, preprocess, statistics
+from lenext.data.preprocessing import Preprocessing, preprocess, statistics
 from lenext.data.sources import open_split
 from lenext.data.store import Subset
 from lenext.errors import DataError, UsageError
-from lenext.evaluation.predict import describe_prediction, predict_images, score_batches, score_images, score_store
+from lenext.evaluation.scoring import describe_prediction, predict_images, score_batches, score_images, score_store
 from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
 from lenext.models.init import initialise

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lenext.data.augment import augment, crop, flip
+from lenext.data.augmentation import augment, crop, flip
 from lenext.data.config import AugmentConfig
 
 IMAGES = torch.from_numpy(np.random.default_rng(8).integers(1, 256, (50, 3, 7, 6), dtype=np.uint8))

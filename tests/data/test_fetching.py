@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lenext.data import fetch as module
-from lenext.data.fetch import PUBLISHERS, Publisher, download, fetch, install_package, verify
+from lenext.data import fetching as module
+from lenext.data.fetching import PUBLISHERS, Publisher, download, fetch, install_package, verify
 from lenext.data.sources import IDX_SETS, FileKey, locate
 from lenext.errors import DataError, MachineError
 

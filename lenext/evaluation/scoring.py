@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lenext.data.batches import Batch, eval_batches
-from lenext.data.preprocess import Preprocessing, preprocess
+from lenext.data.preprocessing import Preprocessing, preprocess
 from lenext.data.store import Store
 from lenext.errors import DataError, UsageError
 from lenext.predictions import softmax

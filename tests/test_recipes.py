@@ -1,0 +1,148 @@
+"""Recipes: each is a resolved experiment, says where it comes from, and trains."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lenext.config import from_mapping, override
+from lenext.data.batches import train_batches
+from lenext.data.preprocessing import Preprocessing, statistics
+from lenext.data.sources import open_split
+from lenext.device import SpeedPlan
+from lenext.errors import UsageError
+from lenext.experiment.config import Experiment
+from lenext.models.catalog import VARIANTS, build
+from lenext.models.init import initialise
+from lenext.recipes import FALLBACK, default_recipe, list_recipes, read_recipe
+from lenext.training.loop import Step, TrainState, train_epoch
+from lenext.training.objective import Objective
+from lenext.training.optim import make_optimizer
+
+# A network that the recipe suits and that is quick, at a size that it takes.
+SUITS = {
+    "d2l": ("lenet5_dense", 28),
+    "lenet": ("lenet5", 32),
+    "one_cycle": ("resnet20", 8),
+    "resnet_cifar": ("resnet20", 8),
+}
+RECIPES = list_recipes()
+
+
+def experiment(recipe: str, model: str = "resnet20", size: int = 8) -> Experiment:
+    _, tables = read_recipe(recipe)
+    mapping = {"model": model, "size": size, "recipe": recipe, "data": {"name": "digits"}, **tables}
+    return from_mapping(Experiment, mapping)
+
+
+def test_every_recipe_has_a_network_here_to_be_tried_on() -> None:
+    assert sorted(SUITS) == RECIPES
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_is_a_whole_experiment_and_names_neither_network_nor_data(recipe: str) -> None:
+    _, tables = read_recipe(recipe)
+    assert set(tables) <= {"training", "augment"}
+    loaded = experiment(recipe)
+    assert loaded.training.epochs == tables["training"]["epochs"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_has_a_source_and_names_networks_that_exist(recipe: str) -> None:
+    about, _ = read_recipe(recipe)
+    assert any(year.isdigit() and 1980 < int(year) < 2100 for year in about.source.replace(",", " ").split()) or (
+        "arXiv:" in about.source
+    )
+    assert set(about.published_for) | set(about.default_for) <= set(VARIANTS)
+
+
+def test_no_network_has_two_recipes_of_its_own() -> None:
+    owned = [name for recipe in RECIPES for name in read_recipe(recipe)[0].default_for]
+    assert len(owned) == len(set(owned))
+
+
+def test_default_recipe_is_the_networks_own_or_the_fallback() -> None:
+    assert default_recipe("lenet5") == "lenet"
+    assert default_recipe("resnet20") == default_recipe("lenet5_relu") == FALLBACK == "one_cycle"
+    assert FALLBACK in RECIPES
+
+
+def two_steps(recipe: str) -> tuple[list[Step], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    model, size = SUITS[recipe]
+    told = experiment(recipe, model, size)
+    store = open_split("digits", "test")
+    mean, std = statistics(store.images)
+    preprocessing = Preprocessing(size=(size, size), channels=1, mean=mean, std=std, fit="resize")
+    classifier = build(model, num_classes=10, in_channels=1)
+    initialise(classifier, told.training.init, told.seed)
+    before = {name: value.detach().clone() for name, value in classifier.named_parameters()}
+    objective = Objective(classifier, told.training.loss)
+    state = TrainState(objective, make_optimizer(classifier, told.training.optimizer))
+    size_of_batch = min(told.training.batch_size, 180)
+    batches = train_batches(store, preprocessing, told.augment, seed=0, epoch=0, batch_size=size_of_batch)
+    plan = SpeedPlan(device="cpu", precision="float32", channels_last=False, threads=1)
+    steps = []
+    for step in train_epoch(state, batches, told.training, total=100, seed=0, plan=plan):
+        steps.append(step)
+        if len(steps) == 2:
+            break
+    return steps, before, dict(classifier.named_parameters())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_takes_two_steps_that_change_every_weight(recipe: str) -> None:
+    steps, before, after = two_steps(recipe)
+    assert [step.step for step in steps] == [1, 2]
+    assert all(math.isfinite(step.loss) and step.rate > 0 for step in steps)
+    assert all(torch.isfinite(value).all() for value in after.values())
+    still = [name for name in before if torch.equal(before[name], after[name])]
+    assert still == []
+
+
+# --- recipes of one's own -------------------------------------------------------------------------------------------
+
+OWN = '[about]\nsource = "mine, 2026"\n[training]\nepochs = 3\n'
+
+
+def test_file_of_ones_own_is_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(OWN)
+    about, tables = read_recipe(str(tmp_path / "mine.toml"))
+    assert (about.source, tables) == ("mine, 2026", {"training": {"epochs": 3}})
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[training]\nepochs = 3\n", "source"),
+        ('[about]\nsource = "x"\nauthor = "y"\n', r"unknown key 'about\.author'"),
+        ("[about\n", "not TOML"),
+        ('model = "lenet5"\n' + OWN, "names 'model'"),
+        (OWN + '[data]\nname = "digits"\n', "names 'data'"),
+    ],
+)
+def test_recipe_that_is_none_is_refused(tmp_path: Path, text: str, match: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=match):
+        read_recipe(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("name", ["resnet-cifar", "resnet_cifar10"])
+def test_unknown_recipe_names_the_nearest(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_recipe(name)
+    assert caught.value.advice == "did you mean 'resnet_cifar'?"
+
+
+def test_missing_file_is_named() -> None:
+    with pytest.raises(UsageError, match=r"unknown recipe 'nowhere/mine\.toml'"):
+        read_recipe("nowhere/mine.toml")
+
+
+def test_settings_apply_to_a_recipe() -> None:
+    _, tables = read_recipe("resnet_cifar")
+    changed: dict[str, Any] = override(tables, ["training.epochs=2", "augment.pad=1"])
+    assert changed["training"]["epochs"] == 2
+    assert changed["augment"] == {"pad": 1, "flip": True}
+    assert read_recipe("resnet_cifar")[1]["training"]["epochs"] == 182
