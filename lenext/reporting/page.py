@@ -9,12 +9,12 @@ from markupsafe import Markup
 from lenext import run as runs
 from lenext.papers import load_papers
 from lenext.reporting import views
-from lenext.reporting.pictures import filter_pictures
-from lenext.reporting.reading import RunFiles, finite, read_run
+from lenext.reporting.pictures import Picture, filter_pictures
+from lenext.reporting.reading import Gallery, RunFiles, finite, read_run
 from lenext.reporting.tables import duration, percent
 
 HERE = Path(__file__).parent
-FILTER_SIDE = 48  # pixels
+FILTER_SIDE, FEW_FILTERS_SIDE, FEW_FILTERS = 48, 80, 16  # pixels, pixels, filters
 
 
 def write_report(run: Path | str) -> Path:
@@ -55,7 +55,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "tiles": views.tiles(files),
         "charts": {key: Markup(svg) for key, svg in views.charts(files.epochs).items()},  # numbers only
         "training_facts": views.training_facts(files),
-        "filters": filter_pictures(gallery.filters, FILTER_SIDE) if gallery else [],
+        "filters": _filters(gallery) if gallery else [],
         "filter_shape": gallery.filters.shape if gallery else (),
         "filters_name": gallery.filters_name if gallery else "",
         "gallery": gallery is not None,
@@ -65,6 +65,11 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "digests": views.digests(files),
         "test": _test_context(files),
     }
+
+
+def _filters(gallery: Gallery) -> list[Picture]:
+    few = len(gallery.filters) <= FEW_FILTERS
+    return filter_pictures(gallery.filters, FEW_FILTERS_SIDE if few else FILTER_SIDE)
 
 
 def _test_context(files: RunFiles) -> dict[str, Any] | None:
