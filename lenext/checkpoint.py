@@ -81,7 +81,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> None:
         if not _intact(folder, entry):
             write_durably(folder / entry["name"], content)
         files[role] = entry
-    earlier = _generations(folder) if (folder / MANIFEST).exists() else []
+    earlier = _generations(folder) if keep > 1 and (folder / MANIFEST).exists() else []
     _write_manifest(folder, [files, *[other for other in earlier if other != files]][:keep])
     sweep(folder)
 

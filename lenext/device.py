@@ -10,9 +10,12 @@ from typing import Literal
 
 import torch
 
+from lenext.errors import MachineError
+
 Precision = Literal["auto", "float32", "bf16"]
 
 _TRIALS = 3  # timed steps of each candidate, after one to warm up
+_LONG_STEP = 1.0  # seconds; a step this long gains from every core, and timing it would take minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,7 @@ class SpeedPlan:
     """How a run uses its machine; decided before step 1, stored in the run, repeated on resume.
 
     device: "cpu", "cuda" or "mps". precision: "float32" or "bf16" (autocast; weights stay float32).
-    channels_last: memory format of images. threads: of torch on the CPU.
+    channels_last: memory format of images, which torch's convolutions are fastest in. threads: of torch on the CPU.
     """
 
     device: str
@@ -43,17 +46,27 @@ def candidate_plans(precision: Precision = "auto", thread_count: int = 0, device
     )
     counts = [thread_count] if thread_count else sorted({cores(), 1} if device == "cpu" else {cores()}, reverse=True)
     return [
-        SpeedPlan(device=device, precision=chosen, channels_last=channels_last, threads=count)
-        for count in counts
-        for channels_last in ((True, False) if device != "mps" else (False,))
+        SpeedPlan(device=device, precision=chosen, channels_last=device != "mps", threads=count) for count in counts
     ]
 
 
 def fastest_plan(plans: list[SpeedPlan], step: Callable[[SpeedPlan], object]) -> SpeedPlan:
-    """Time `step` under each plan and return the plan of the least median; one plan is not timed."""
-    if len(plans) == 1:
+    """Time `step` under each plan and return the plan of the least median; the first, where its step takes a second."""
+    if len(plans) == 1 or _seconds(plans[0], step) > _LONG_STEP:
         return plans[0]
     return min(plans, key=lambda plan: _median_seconds(plan, step))
+
+
+def require_device(plan: SpeedPlan) -> None:
+    """A run that was planned for a device this machine lacks cannot go on to the same bits (MachineError, exit 6)."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(plan.device, False):
+        raise MachineError(
+            f"cannot go on with a run that was trained on {plan.device}",
+            why=f"this machine has no {plan.device}",
+            kept="the run, untouched",
+            advice="resume it on such a machine, or train a new run here",
+        )
 
 
 def cores() -> int:
@@ -73,15 +86,17 @@ def threads(count: int) -> Iterator[None]:
 
 
 def _median_seconds(plan: SpeedPlan, step: Callable[[SpeedPlan], object]) -> float:
-    times = []
+    _seconds(plan, step)
+    return statistics.median(_seconds(plan, step) for _ in range(_TRIALS))
+
+
+def _seconds(plan: SpeedPlan, step: Callable[[SpeedPlan], object]) -> float:
     with threads(plan.threads):
-        for _ in range(_TRIALS + 1):
-            start = time.perf_counter()
-            step(plan)
-            if plan.device == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+        start = time.perf_counter()
+        step(plan)
+        if plan.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
 
 
 def _cpu_multiplies_bf16() -> bool:

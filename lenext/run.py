@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lenext.errors import DataError, LockedError, MachineError
+from lenext.errors import ConflictError, DataError, LockedError, MachineError
 
 FORMAT = 1
 RUN_JSON = "run.json"
@@ -28,6 +28,7 @@ BEST = "best"
 LAST = "last"
 GALLERY_NPZ = "gallery.npz"
 REPORT_HTML = "report.html"
+WRITTEN_ONCE = (CONFIG_TOML, SPLIT_CSV, ENVIRONMENT_JSON)
 
 
 def predictions_name(split: str) -> str:
@@ -166,13 +167,17 @@ def load_run(run: Path) -> dict[str, Any]:
 
 
 def update_run(run: Path, **changes: Any) -> dict[str, Any]:
-    """Write `run.json` anew with `changes`, and with size and digest of every other file at the top of the run."""
+    """Write `run.json` anew with `changes`, and with size and digest of the run's other files but the report.
+
+    What is written once, when the run is made, keeps its first digest: `verify` tells whether somebody edited it.
+    """
     index = {**(read_json(run / RUN_JSON) if (run / RUN_JSON).exists() else {"format": FORMAT}), **changes}
+    first = {name: entry for name, entry in index.get("files", {}).items() if name in WRITTEN_ONCE}
     index["files"] = {
         path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
         for path in sorted(run.iterdir())
-        if path.is_file() and path.name != RUN_JSON and not path.name.startswith(".")
-    }
+        if path.is_file() and path.name not in (RUN_JSON, REPORT_HTML) and not path.name.startswith(".")
+    } | first
     for part in (BEST, LAST):
         manifest = run / part / "manifest.json"
         if manifest.is_file():
@@ -182,6 +187,25 @@ def update_run(run: Path, **changes: Any) -> dict[str, Any]:
             }
     write_json(run / RUN_JSON, index)
     return index
+
+
+def verify(run: Path, name: str) -> None:
+    """Compare a file of the run with the digest that `run.json` has of it; another one is a ConflictError (5)."""
+    stated = load_run(run)["files"].get(name, {}).get("sha256")
+    if not (run / name).is_file() or sha256_file(run / name) != stated:
+        raise ConflictError(
+            f"cannot use {run}",
+            why=f"{name} is not what the run was made with: it was edited, damaged or removed",
+            kept="the run, untouched",
+            advice=f"put {name} back as it was, or train a new run",
+        )
+
+
+def forget_answers(run: Path) -> None:
+    """Remove what evaluation wrote: training goes on, and it would speak of another network. `eval` makes it again."""
+    for pattern in ("predictions-*.npz", "metrics-*.json", GALLERY_NPZ, REPORT_HTML):
+        for path in run.glob(pattern):
+            path.unlink()
 
 
 def append_metrics(run: Path, record: Mapping[str, Any]) -> int:

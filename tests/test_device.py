@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenext.device import SpeedPlan, candidate_plans, cores, fastest_plan, threads
+from lenext import device
+from lenext.device import SpeedPlan, candidate_plans, cores, fastest_plan, require_device, threads
+from lenext.errors import MachineError
 
 SLOW = SpeedPlan(device="cpu", precision="float32", channels_last=True, threads=1)
 FAST = SpeedPlan(device="cpu", precision="float32", channels_last=False, threads=1)
@@ -16,16 +18,26 @@ def plans(count: int, precision: str = "float32") -> list[SpeedPlan]:
     return candidate_plans(precision, thread_count=count, device="cpu")  # type: ignore[arg-type]
 
 
-def test_both_memory_formats_are_offered_at_the_threads_asked_for() -> None:
-    assert plans(3) == [
-        SpeedPlan(device="cpu", precision="float32", channels_last=channels_last, threads=3)
-        for channels_last in (True, False)
-    ]
+def test_threads_asked_for_are_the_only_ones_offered() -> None:
+    assert plans(3) == [SpeedPlan(device="cpu", precision="float32", channels_last=True, threads=3)]
 
 
 def test_every_core_and_one_thread_are_offered_unless_asked_for() -> None:
-    assert {plan.threads for plan in plans(0)} == {1, cores()}
-    assert len(plans(0)) == 2 * len({1, cores()})
+    assert [plan.threads for plan in plans(0)] == sorted({cores(), 1}, reverse=True)
+
+
+def test_a_step_of_a_second_is_not_timed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that takes minutes to time gains from every core, which is the first plan."""
+    monkeypatch.setattr(device, "_LONG_STEP", 0.0)
+    seen: list[SpeedPlan] = []
+    assert fastest_plan([SLOW, FAST], seen.append) == SLOW
+    assert seen == [SLOW]
+
+
+def test_a_run_planned_for_a_device_that_is_not_here_is_refused() -> None:
+    require_device(SLOW)
+    with pytest.raises(MachineError, match="this machine has no hyperdrive"):
+        require_device(SpeedPlan(device="hyperdrive", precision="bf16", channels_last=True, threads=1))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

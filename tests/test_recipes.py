@@ -23,6 +23,7 @@ from lenext.training.optim import make_optimizer
 
 # A network that the recipe suits and that is quick, at a size that it takes.
 SUITS = {
+    "adamw": ("lenet5_relu", 28),
     "d2l": ("lenet5_dense", 28),
     "lenet": ("lenet5", 32),
     "one_cycle": ("resnet20", 8),
@@ -65,7 +66,8 @@ def test_no_network_has_two_recipes_of_its_own() -> None:
 
 def test_default_recipe_is_the_networks_own_or_the_fallback() -> None:
     assert default_recipe("lenet5") == "lenet"
-    assert default_recipe("resnet20") == default_recipe("lenet5_relu") == FALLBACK == "one_cycle"
+    assert default_recipe("vgg16") == "adamw"
+    assert default_recipe("resnet20") == default_recipe("resnet18_small") == FALLBACK == "one_cycle"
     assert FALLBACK in RECIPES
 
 
@@ -74,7 +76,7 @@ def two_steps(recipe: str) -> tuple[list[Step], dict[str, torch.Tensor], dict[st
     told = experiment(recipe, model, size)
     store = open_split("digits", "test")
     mean, std = statistics(store.images)
-    preprocessing = Preprocessing(size=(size, size), channels=1, mean=mean, std=std, fit="resize")
+    preprocessing = Preprocessing(size=(size, size), channels=1, mean=mean, std=std)
     classifier = build(model, num_classes=10, in_channels=1)
     initialise(classifier, told.training.init, told.seed)
     before = {name: value.detach().clone() for name, value in classifier.named_parameters()}

@@ -5,7 +5,7 @@ import traceback
 from typing import NoReturn
 
 from lenext import __version__
-from lenext.errors import LenextError, UsageError
+from lenext.errors import LenextError, MachineError, UsageError
 
 VERBS = {
     # verb: (where it is, what the overview says of it)
@@ -78,6 +78,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         sys.stdout = None  # whoever read our output has gone; there is nobody to tell
         sys.exit(141)
+    except OSError as error:
+        what = f"cannot go on: {error.strerror or error}"
+        _fail(MachineError(what, why=str(error), kept="what was there", advice="see to that file or folder"), debug)
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def home() -> str:
-    """Folder of data sets: $LENEXT_HOME, else ~/.cache/lenext."""
-    return os.environ.get("LENEXT_HOME") or str(Path.home() / ".cache" / "lenext")
+    """Folder of data sets from $LENEXT_HOME; empty is the package's default."""
+    return os.environ.get("LENEXT_HOME", "")
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lenext.cli.output import put, put_json, table
+from lenext.errors import UsageError
 
 
 def show_cost(model: str, *, size: int = 0, classes: int = 0, json: bool = False) -> None:
@@ -13,21 +14,31 @@ def show_cost(model: str, *, size: int = 0, classes: int = 0, json: bool = False
     model
         A network's name, a run or a checkpoint folder.
     size
-        Height and width of the image in pixels; the paper's unless told otherwise.
+        Height and width of the image in pixels; the paper's, or the run's own, unless told otherwise.
     classes
         Number of classes; the paper's unless told otherwise.
     json
         Print an object.
     """
-    from lenext.costs.operators import count_cost
-    from lenext.experiment.answers import load
-    from lenext.models.catalog import build
+    import torch
 
-    network = (
-        load(Path(model)) if Path(model).is_dir() else build(model, **({"num_classes": classes} if classes else {}))
-    )
-    pixels = size or network.config.input_size
-    cost = count_cost(network, (network.config.in_channels, pixels, pixels))
+    from lenext import checkpoint
+    from lenext.costs.operators import count_cost
+    from lenext.experiment.answers import checkpoint_folder
+    from lenext.models.catalog import build, get_config
+
+    if Path(model).is_dir():
+        if classes:
+            raise UsageError(
+                "cannot change a run's classes", why="its network is trained for its own", advice="drop it"
+            )
+        card = checkpoint.load(checkpoint_folder(Path(model))).card
+        row, changes, pixels = card.model, dict(card.changes), card.preprocessing["size"][0]
+    else:
+        row, changes, pixels = model, {"num_classes": classes} if classes else {}, get_config(model).input_size
+    with torch.device("meta"):
+        network = build(row, **changes)
+    cost = count_cost(network, (network.config.in_channels, size or pixels, size or pixels))
     if json:
         put_json(
             {"model": model, "input_size": list(cost.input_size), "params": cost.params, "macs": cost.macs,

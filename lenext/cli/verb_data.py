@@ -53,8 +53,9 @@ def get_set(name: Name, *, root: str = "") -> None:
         Folder to put it in; $LENEXT_HOME or ~/.cache/lenext unless told otherwise.
     """
     from lenext.data.fetching import fetch
+    from lenext.data.sources import default_root
 
-    info = fetch(name, Path(root or home()), say)
+    info = fetch(name, Path(root or home() or default_root()), say)
     put(f"{info.name}: {info.train:,} training and {info.test:,} test images in {info.found}")
 
 

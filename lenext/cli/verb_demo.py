@@ -1,6 +1,5 @@
 """`lenext demo`: two networks trained, judged and reported, in a few minutes."""
 
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -37,8 +36,7 @@ def demonstrate(*, root: str = "") -> None:
         experiment, decided = compose(DataConfig(name=data, root=root), model, epochs=epochs)
         run = free_name(Path("runs"), f"demo-{model}")
         say(f"\n{model}: training for {epochs} epochs ({'; '.join(decided[1:])})")
-        command = shlex.join(["lenext", "train", data, "--model", model, "--epochs", str(epochs)])
-        train_aloud(sessions.start(experiment, run, command=command))
+        train_aloud(sessions.start(experiment, run))
         metrics = evaluate(run)
         index = load_run(run)
         pages.append(write_report(run))
@@ -56,9 +54,10 @@ def demonstrate(*, root: str = "") -> None:
 
 def _find_data(root: str) -> str:
     from lenext.data.fetching import fetch
+    from lenext.data.sources import default_root
 
     try:
-        info = fetch("fashion_mnist", Path(root), say)
+        info = fetch("fashion_mnist", Path(root or default_root()), say)
     except DataError as error:
         say(f"Fashion-MNIST cannot be had here ({error.why}); going on with the digits that come with lenext")
         return "digits"

@@ -18,7 +18,7 @@ def diagnose(*, require: str = "", json: bool = False) -> None:
     """
     if require:
         require_extra(require, f"use the extra {require}")
-    from lenext.data.sources import SOURCES, describe
+    from lenext.data.sources import SOURCES, default_root, describe
     from lenext.device import candidate_plans
     from lenext.errors import DataError
     from lenext.run import environment
@@ -36,7 +36,7 @@ def diagnose(*, require: str = "", json: bool = False) -> None:
         **machine["versions"],
         "device": plan.device,
         "precision": plan.precision,
-        "home": home(),
+        "data folder": home() or str(default_root()),
         **{f"data {name}": found(name) for name in SOURCES},
         **{f"extra {name}": _state(name) for name in EXTRAS},
     }

@@ -1,7 +1,5 @@
 """`lenext train`: train a network on a data set, or go on with a run."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +15,7 @@ def train_network(
     *,
     model: str = "",
     recipe: str = "",
-    epochs: int = 0,
+    epochs: int | None = None,
     seed: int = 0,
     size: int = 0,
     run: Path | None = None,
@@ -59,7 +57,7 @@ def train_network(
 
     settings = settings or []
     if resume is not None:
-        if data or model or recipe or epochs or seed or size or run:
+        if data or model or recipe or epochs is not None or seed or size or run:
             why = "a run keeps its data, network, recipe and seed"
             raise UsageError(f"cannot resume {resume} with other options", why=why, advice=f"--resume {resume}")
         session = sessions.resume(resume, settings, root=root)
@@ -76,7 +74,7 @@ def train_network(
         folder = run or free_name(Path("runs"), f"{data}-{experiment.model}")
         for sentence in decided:
             say(sentence)
-        session = sessions.start(experiment, folder, command=f"lenext {shlex.join(sys.argv[1:])}")
+        session = sessions.start(experiment, folder, settings=settings)
         say(f"run {folder}: {len(session.parts.train):,} training images, {len(session.parts.validation):,} held out, "
             f"{session.plan.precision}, {session.plan.threads} thread{'s' * (session.plan.threads > 1)}")  # fmt: skip
     train_aloud(session)

@@ -76,6 +76,8 @@ def fetch(name: str, root: Path, say: Say, publisher: Publisher | None = None) -
         except DataError as error:
             say(f"{error.what}: {error.why}")
     download(publisher or PUBLISHERS[name], root / name, say)
+    if publisher is None:  # MD5 alone does not tell a forger's file from the publisher's
+        verify(locate(name, str(root)), IDX_SETS[name].sha256)
     return describe(name, str(root))
 
 
@@ -199,5 +201,5 @@ def _failed(url: str, target: Path, why: str) -> DataError:
         f"cannot get {url}",
         why=why,
         kept="whole files that had arrived, nothing else",
-        advice=f"try again later, put the file into {target.parent} yourself, or use --data digits",
+        advice=f"try again later, put the file into {target.parent} yourself, or use digits",
     )

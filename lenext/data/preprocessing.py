@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,19 +16,21 @@ _CHUNK = 4096  # images a step of the statistics: bounds the memory, changes not
 class Preprocessing:
     """How images become the network's input.
 
-    size: (height, width). mean, std: one a channel, in units where white is 1. fit: "pad" puts the image in the middle
-    of background (value 0), "resize" scales it.
+    size: (height, width). mean, std: one a channel, in units where white is 1. border: pixels of background (value 0)
+    on each side, inside `size`; an image is scaled to what is left, unless it has that size already.
     """
 
     size: tuple[int, int]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    fit: Literal["pad", "resize"] = "resize"
+    border: int = 0
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise _unusable(f"size {self.size} is not (height, width)")
+        if not 0 <= 2 * self.border < min(self.size):
+            raise _unusable(f"a border of {self.border} leaves nothing of {self.size[0]}x{self.size[1]} pixels")
         if self.channels not in (1, 3):
             raise _unusable(f"{self.channels} channels; images have 1 or 3")
         if not len(self.mean) == len(self.std) == self.channels:
@@ -44,10 +45,12 @@ def preprocess(images: Tensor, p: Preprocessing) -> Tensor:
 
 
 def fit(images: Tensor, p: Preprocessing) -> Tensor:
-    """Bring uint8 (N, C, H, W) to uint8 (N, channels, *size): first the size, then the channels."""
-    if tuple(images.shape[-2:]) != p.size:
-        images = _pad(images, p.size) if p.fit == "pad" else _resize(images, p.size)
-    return _match_channels(images, p.channels)
+    """Bring uint8 (N, C, H, W) to uint8 (N, channels, *size): scaled, matched in channels, framed."""
+    inner = (p.size[0] - 2 * p.border, p.size[1] - 2 * p.border)
+    if tuple(images.shape[-2:]) != inner:
+        images = _resize(images, inner)
+    images = _match_channels(images, p.channels)
+    return F.pad(images, (p.border,) * 4) if p.border else images
 
 
 def normalise(images: Tensor, p: Preprocessing) -> Tensor:
@@ -78,24 +81,11 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
             raise DataError(
                 "cannot normalise these images",
                 why=f"every pixel of channel {channel} has the same value" if n else "there are no pixels",
-                advice="look at the images: lenext data show",
+                advice="check that these are images",
             )
         means.append(total / (255 * n))
         deviations.append(math.sqrt((n * squares - total * total) / (n * n)) / 255)
     return tuple(means), tuple(deviations)
-
-
-def _pad(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Centre the images in background; an odd remainder goes below and to the right."""
-    rows, columns = size[0] - images.shape[-2], size[1] - images.shape[-1]
-    if rows < 0 or columns < 0:
-        raise UsageError(
-            f"cannot pad {images.shape[-2]}x{images.shape[-1]} images to {size[0]}x{size[1]}",
-            why="the images are larger than that",
-            advice="choose a larger size, or fit = 'resize'",
-        )
-    top, left = rows // 2, columns // 2
-    return F.pad(images, (left, columns - left, top, rows - top))
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:

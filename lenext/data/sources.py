@@ -35,7 +35,10 @@ _DIGITS_TEST = 360  # a fifth of the 1797, as in the usual examples on this set
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a data set is and where it was found; train and test count images."""
+    """What a data set is and where it was found; train and test count images.
+
+    mirror: whether an image seen in a mirror is still one of its class, as a numeral is not.
+    """
 
     name: str
     task: Task
@@ -45,6 +48,7 @@ class DatasetInfo:
     test: int
     found: str
     description: str
+    mirror: bool
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class IdxSet:
 
     task: Task
     description: str
+    mirror: bool
     system: str
     sha256: Mapping[FileKey, str]
 
@@ -67,6 +72,7 @@ IDX_SETS = {
             ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
         ),
         description="Fashion-MNIST: grey articles of clothing (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747)",
+        mirror=True,
         system="/usr/share/datasets/fashion-mnist",
         sha256={
             ("train", "images"): "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -78,6 +84,7 @@ IDX_SETS = {
     "mnist": IdxSet(
         task=Task(_NUMERALS),
         description="MNIST: grey handwritten digits (LeCun, Bottou, Bengio and Haffner 1998)",
+        mirror=False,
         system="",
         sha256={
             ("train", "images"): "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -101,6 +108,7 @@ def describe(name: str, root: str = "") -> DatasetInfo:
             test=_DIGITS_TEST,
             found="inside lenext",
             description="Digits: grey 8x8 handwritten digits (Alpaydin and Kaynak 1998, UCI, the test part)",
+            mirror=False,
         )
     source = _idx_set(name)
     files = locate(name, root)
@@ -118,6 +126,7 @@ def describe(name: str, root: str = "") -> DatasetInfo:
         test=shapes["test", "images"][0],
         found=str(files["train", "images"].parent),
         description=source.description,
+        mirror=source.mirror,
     )
 
 
@@ -141,15 +150,21 @@ def open_split(name: str, split: Split, root: str = "") -> ArrayStore:
     return ArrayStore(torch.from_numpy(images), labels, pixel_ids(split, images))
 
 
+def default_root() -> Path:
+    """Where data sets are put and looked for unless one says otherwise."""
+    return Path.home() / ".cache" / "lenext"
+
+
 def locate(name: str, root: str = "") -> dict[FileKey, Path]:
     """Return the four files by (split, "images" or "labels"), from the first folder that holds any of them.
 
-    Looked at: root/NAME, root, the operating system's folder. Each file may be gzipped, and may be spelt with a dot
-    (`train-images.idx3-ubyte`), as some copies are.
+    Looked at: root/NAME, root (`default_root()` where none is given), the operating system's folder. Each file may be
+    gzipped, and may be spelt with a dot (`train-images.idx3-ubyte`), as some copies are.
     """
     source = _idx_set(name)
-    advice = f"lenext data get {name}, or --data digits, which comes with lenext"
-    folders = [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
+    advice = f"lenext data get {name}, or use digits, which come with lenext"
+    top = Path(root).expanduser() if root else default_root()
+    folders = [top / name, top]
     folders += [Path(source.system)] if source.system else []
     for folder in folders:
         files = {key: path for key, stem in _FILES.items() if (path := _find(folder, stem))}
@@ -158,7 +173,7 @@ def locate(name: str, root: str = "") -> dict[FileKey, Path]:
         if files:
             missing = ", ".join(stem for key, stem in _FILES.items() if key not in files)
             raise DataError(f"cannot use {folder} as {name}", why=f"{missing} is missing", advice=advice)
-    where = ", ".join(map(str, folders)) or "no folder was given"
+    where = ", ".join(map(str, folders))
     raise DataError(f"cannot find {name}", why=f"looked in: {where}", advice=advice)
 
 

@@ -129,5 +129,5 @@ def _check_counts(images: int, batch_size: int) -> None:
         raise DataError("cannot score images", why="there are none", advice="check the data set and its split")
     if batch_size < 1:
         raise UsageError(
-            f"cannot score in batches of {batch_size}", why="a batch holds images", advice="--batch-size 256"
+            f"cannot score in batches of {batch_size}", why="a batch holds images", advice="batch_size=256"
         )

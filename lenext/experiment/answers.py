@@ -24,6 +24,7 @@ from lenext.models.classifier import Classifier
 from lenext.predictions import Predictions
 
 GALLERY_MISTAKES = 24
+FILES_AT_A_TIME = 32  # photographs in memory at their full size
 
 
 def evaluate(run: Path | str, split: Literal["test", "validation"] = "test") -> Metrics:
@@ -35,6 +36,7 @@ def evaluate(run: Path | str, split: Literal["test", "validation"] = "test") -> 
     runs.load_run(run)
     with runs.locked(run):
         index = runs.load_run(run)
+        runs.verify(run, runs.CONFIG_TOML)
         experiment = from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML))
         loaded = checkpoints.load(run / index["chosen"])
         model = checkpoints.restore(loaded)
@@ -70,23 +72,27 @@ def predict(path: Path | str, files: Sequence[Path | str]) -> list[dict[str, Any
 
     Returns, for each file, {"file", "class", "index", "probability", "top5"}.
     """
-    loaded = checkpoints.load(_checkpoint_folder(Path(path)))
+    loaded = checkpoints.load(checkpoint_folder(Path(path)))
     preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
-    images = [decode_file(Path(file), preprocessing.channels) for file in files]
-    scores = predict_images(checkpoints.restore(loaded), images, preprocessing)
-    return [
-        {"file": str(file), **describe_prediction(row, loaded.card.classes)}
-        for file, row in zip(files, scores, strict=True)
-    ]
+    model = checkpoints.restore(loaded)
+    answers = []
+    for start in range(0, len(files), FILES_AT_A_TIME):
+        batch = files[start : start + FILES_AT_A_TIME]
+        images = [decode_file(Path(file), preprocessing.channels) for file in batch]
+        scores = predict_images(model, images, preprocessing)
+        rows = zip(batch, scores, strict=True)
+        answers += [{"file": str(file), **describe_prediction(row, loaded.card.classes)} for file, row in rows]
+    return answers
 
 
 def load(path: Path | str) -> Classifier:
     """Build the network of a run (its chosen checkpoint) or of a checkpoint folder, in evaluation mode."""
-    return checkpoints.restore(checkpoints.load(_checkpoint_folder(Path(path))))
+    return checkpoints.restore(checkpoints.load(checkpoint_folder(Path(path))))
 
 
 def split_rows(run: Path, store: Store) -> dict[str, npt.NDArray[np.int64]]:
     """The run's own split as rows of `store`; images that the store no longer has are a ConflictError (exit 5)."""
+    runs.verify(run, runs.SPLIT_CSV)
     row = {name: number for number, name in enumerate(store.ids)}
     parts = read_split(run / runs.SPLIT_CSV)
     missing = [name for names in parts.values() for name in names if name not in row]
@@ -100,7 +106,8 @@ def split_rows(run: Path, store: Store) -> dict[str, npt.NDArray[np.int64]]:
     return {part: np.array([row[name] for name in parts.get(part, ())], np.int64) for part in ("train", "validation")}
 
 
-def _checkpoint_folder(path: Path) -> Path:
+def checkpoint_folder(path: Path) -> Path:
+    """The folder itself where it is a checkpoint, else the checkpoint that the run chose."""
     if (path / checkpoints.MANIFEST).is_file():
         return path
     return path / str(runs.load_run(path)["chosen"])

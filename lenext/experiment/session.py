@@ -1,8 +1,10 @@
 """A run being trained: created whole, iterated, saved, resumed."""
 
+import contextlib
 import dataclasses
 import datetime
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +25,10 @@ from lenext.data.sources import describe, open_split
 from lenext.data.split import hold_out, validation_count, write_split
 from lenext.data.store import Store, Subset
 from lenext.data.task import Task
-from lenext.device import SpeedPlan, candidate_plans, threads
-from lenext.errors import ConflictError, DataError, DivergedError, InterruptedRunError, UsageError
+from lenext.device import SpeedPlan, candidate_plans, require_device, threads
+from lenext.errors import ConflictError, DataError, DivergedError, InterruptedRunError, LenextError, UsageError
 from lenext.experiment.answers import predict_store, split_rows
-from lenext.experiment.config import Experiment, compose
+from lenext.experiment.config import Experiment, command_line, compose
 from lenext.judge.metrics import measure
 from lenext.models.catalog import build
 from lenext.models.init import initialise
@@ -35,7 +37,7 @@ from lenext.training.objective import Objective
 from lenext.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors
 from lenext.training.schedule import learning_rate
 
-PAD_LIMIT = 8  # pixels: a gap of at most this is padded, as LeNet-5's from 28 to 32 was; a larger one is resampled
+PAD_LIMIT = 8  # pixels: an even gap up to this is framed, as LeNet-5's from 28 to 32 was; another one is resampled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class Session:
         self.plan = plan
         self.batches_per_epoch = len(parts.train) // experiment.training.batch_size
         self.total_steps = self.batches_per_epoch * experiment.training.epochs
+        self.loaded_from = b""  # the manifest of `last` that the state came from
         if self.batches_per_epoch == 0:
             raise UsageError(
                 f"cannot train on {len(parts.train)} images",
@@ -84,26 +87,47 @@ class Session:
     def records(self) -> Iterator[Step | Epoch]:
         """Train to the end, yielding each Step and each Epoch; Ctrl-C and SIGTERM save and raise InterruptedRunError.
 
-        `last` is saved after `save_seconds` of training and after every epoch, `best` when validation accuracy rises.
+        `last` is saved every `save_seconds` and after every epoch, `best` when validation accuracy rises.
         """
-        config = self.experiment.training
         with runs.locked(self.run), threads(self.plan.threads), runs.deferred_signals() as received:
-            checkpoints.mend(self.run / runs.LAST)
-            runs.cut_metrics(self.run, self.state.progress.metrics_bytes)
-            runs.update_run(self.run, status="running")
-            while self.state.progress.epoch < config.epochs:
-                saved = self.state.progress.seconds
-                for step in self._steps():
-                    yield step
+            self._take_up()
+            try:
+                for record in self._train():
+                    yield record
                     if received:
                         raise self._interrupted(received[0])
-                    if self.state.progress.seconds - saved >= config.save_seconds:
-                        self.save("last")
-                        saved = self.state.progress.seconds
-                yield self._close_epoch()
-                if received:
-                    raise self._interrupted(received[0])
+            except LenextError as error:
+                if not isinstance(error, InterruptedRunError):
+                    with contextlib.suppress(LenextError):  # the first error is the one to tell
+                        runs.update_run(self.run, status="failed", train_seconds=self._seconds())
+                raise
             self._finish()
+
+    def _train(self) -> Iterator[Step | Epoch]:
+        config, saved = self.experiment.training, time.monotonic()
+        while self.state.progress.epoch < config.epochs:
+            for step in self._steps():
+                yield step
+                if time.monotonic() - saved >= config.save_seconds:
+                    self.save("last")
+                    saved = time.monotonic()
+            yield self._close_epoch()
+            saved = time.monotonic()
+
+    def _take_up(self) -> None:
+        """Make the folder agree with the state, before the first step and under the lock."""
+        if (self.run / runs.LAST / checkpoints.MANIFEST).read_bytes() != self.loaded_from:
+            raise ConflictError(
+                f"cannot go on with {self.run}",
+                why="another process has trained it since this one read it",
+                kept="the run, untouched",
+                advice=f"lenext train --resume {self.run}",
+            )
+        checkpoints.mend(self.run / runs.LAST)
+        runs.cut_metrics(self.run, self.state.progress.metrics_bytes)
+        if self.state.progress.epoch < self.experiment.training.epochs:
+            runs.forget_answers(self.run)
+        runs.update_run(self.run, status="running")
 
     def save(self, part: Literal["best", "last"]) -> None:
         """Save a generation of `last` (two are kept) or of `best` (one is)."""
@@ -167,12 +191,14 @@ class Session:
 
     def _finish(self) -> None:
         chosen = "best" if len(self.parts.validation) else "last"
-        seconds = round(self.state.progress.seconds, 1)
-        runs.update_run(self.run, status="finished", chosen=chosen, train_seconds=seconds)
+        runs.update_run(self.run, status="finished", chosen=chosen, train_seconds=self._seconds())
+
+    def _seconds(self) -> float:
+        return round(self.state.progress.seconds, 1)
 
     def _interrupted(self, number: int) -> InterruptedRunError:
         self.save("last")
-        runs.update_run(self.run, status="interrupted", train_seconds=round(self.state.progress.seconds, 1))
+        runs.update_run(self.run, status="interrupted", train_seconds=self._seconds())
         progress = self.state.progress
         return InterruptedRunError(
             f"training of {self.run} was interrupted",
@@ -183,8 +209,11 @@ class Session:
         )
 
 
-def start(experiment: Experiment, run: Path, *, command: str = "") -> Session:
-    """Create the run folder, whole and with step 0 saved, and return its Session."""
+def start(experiment: Experiment, run: Path, *, settings: Sequence[str] = ()) -> Session:
+    """Create the run folder, whole and with step 0 saved, and return its Session.
+
+    settings: those that went into the experiment, for the command that the run records.
+    """
     info = describe(experiment.data.name, experiment.data.root)
     store = open_split(experiment.data.name, "train", experiment.data.root)
     count = validation_count(experiment.data.validation, len(store))
@@ -211,7 +240,7 @@ def start(experiment: Experiment, run: Path, *, command: str = "") -> Session:
             lenext=lenext.__version__,
             name=run.name,
             status="created",
-            command=command,
+            command=command_line(experiment, settings, plan.threads),
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             model=experiment.model,
             data=experiment.data.name,
@@ -225,6 +254,7 @@ def start(experiment: Experiment, run: Path, *, command: str = "") -> Session:
             config_digest=digest(config),
             speed_plan=dataclasses.asdict(plan),
         )
+    session.loaded_from = (run / runs.LAST / checkpoints.MANIFEST).read_bytes()
     return session
 
 
@@ -252,13 +282,17 @@ def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "") -> 
     rows = split_rows(run, store)
     parts = _parts(experiment, info.task, store, rows["train"], rows["validation"])
     state = _fresh_state(experiment, parts)
-    loaded = checkpoints.load(run / runs.LAST)
     plan = SpeedPlan(**index["speed_plan"])
+    require_device(plan)
+    manifest = (run / runs.LAST / checkpoints.MANIFEST).read_bytes()
+    loaded = checkpoints.load(run / runs.LAST)
     checkpoints.load_weights(state.objective.classifier, loaded.weights)
     state.objective.to(plan.device)
     load_optimizer_tensors(state.optimizer, state.objective.classifier, loaded.optimizer)
     state.progress = from_mapping(Progress, loaded.progress)
-    return Session(run, experiment, parts, state, plan)
+    session = Session(run, experiment, parts, state, plan)
+    session.loaded_from = manifest
+    return session
 
 
 def _parts(
@@ -273,7 +307,7 @@ def _parts(
         channels=images.shape[1],
         mean=mean,
         std=std,
-        fit="pad" if 0 <= gap <= PAD_LIMIT else "resize",
+        border=gap // 2 if 0 < gap <= PAD_LIMIT and gap % 2 == 0 else 0,
     )
     return Parts(task, part, Subset(store, validation), preprocessing)
 
@@ -327,19 +361,19 @@ def train(
     run: Path | str,
     *,
     recipe: str = "",
-    epochs: int = 0,
+    epochs: int | None = None,
     seed: int = 0,
     root: str = "",
     settings: Sequence[str] = (),
 ) -> Path:
     """Train a network on a data set from its first step to its last, and return the run folder.
 
-    data, model, recipe: names (`lenext data`, `lenext models`; no recipe: the network's own). epochs: 0 is the
-    recipe's number. root: a folder to look for the data in first. settings: "training.batch_size=64" and the like.
+    data, model, recipe: names (`lenext data`, `lenext models`; no recipe: the network's own). epochs: the recipe's
+    number unless given. root: a folder to look for the data in. settings: "training.batch_size=64" and the like.
     """
     experiment, _ = compose(
         DataConfig(name=data, root=root), model, recipe=recipe, epochs=epochs, seed=seed, settings=settings
     )
-    for _ in start(experiment, Path(run)).records():
+    for _ in start(experiment, Path(run), settings=settings).records():
         pass
     return Path(run)

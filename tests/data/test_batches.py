@@ -15,7 +15,7 @@ from lenext.data.sources import open_split
 from lenext.errors import DataError
 
 STORE = open_split("digits", "test")  # 360 images
-RULE = Preprocessing(size=(12, 12), channels=1, mean=(0.3,), std=(0.4,), fit="pad")
+RULE = Preprocessing(size=(12, 12), channels=1, mean=(0.3,), std=(0.4,))
 BOTH = AugmentConfig(pad=2, flip=True)
 
 

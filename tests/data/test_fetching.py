@@ -80,7 +80,7 @@ def names(folder: Path) -> set[str]:
 def refused(publisher: Publisher, folder: Path) -> str:
     with pytest.raises(DataError) as caught:
         download(publisher, folder, lambda line: None)
-    assert "--data digits" in caught.value.advice
+    assert "use digits" in caught.value.advice
     return caught.value.why
 
 

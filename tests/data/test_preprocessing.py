@@ -23,7 +23,7 @@ SMOOTH = torch.from_numpy(
 
 
 def rule(**changes: Any) -> Preprocessing:
-    base = Preprocessing(size=(12, 10), channels=1, mean=(0.3,), std=(0.25,), fit="pad")
+    base = Preprocessing(size=(12, 10), channels=1, mean=(0.3,), std=(0.25,))
     return dataclasses.replace(base, **changes)
 
 
@@ -47,30 +47,33 @@ def test_normalising_leaves_its_input_as_it_was() -> None:
 
 def test_images_of_the_right_size_pass_unchanged() -> None:
     assert torch.equal(fit(COLOUR, colour_rule()), COLOUR)
-    assert torch.equal(fit(COLOUR, colour_rule(fit="resize")), COLOUR)
 
 
-def test_padding_puts_the_image_in_the_middle_of_background() -> None:
-    padded = fit(GREY, rule(size=(16, 12)))
-    assert padded.shape == (9, 1, 16, 12)
-    assert torch.equal(padded[:, :, 2:14, 1:11], GREY)
+def test_a_border_puts_the_image_in_the_middle_of_background() -> None:
+    padded = fit(GREY, rule(size=(16, 14), border=2))
+    assert padded.shape == (9, 1, 16, 14)
+    assert torch.equal(padded[:, :, 2:14, 2:12], GREY)
     assert padded.to(torch.int64).sum() == GREY.to(torch.int64).sum()
 
 
-def test_odd_padding_goes_below_and_right() -> None:
-    padded = fit(GREY, rule(size=(13, 13)))
-    assert torch.equal(padded[:, :, 0:12, 1:11], GREY)
+@pytest.mark.parametrize("size", [(5, 5), (64, 48), (480, 640)])
+def test_an_image_of_another_size_is_scaled_to_what_the_border_leaves(size: tuple[int, int]) -> None:
+    """A photograph given to a network that was trained on small framed images sees the same frame."""
+    image = torch.full((1, 1, *size), 200, dtype=torch.uint8)
+    fitted = fit(image, rule(size=(16, 14), border=2))
+    assert fitted.shape == (1, 1, 16, 14)
+    assert (fitted[:, :, 2:14, 2:12] == 200).all()
+    assert int(fitted.to(torch.int64).sum()) == 200 * 12 * 10
 
 
-@pytest.mark.parametrize("size", [(11, 10), (20, 9)])
-def test_padding_to_less_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match=f"cannot pad 12x10 images to {size[0]}x{size[1]}"):
-        fit(GREY, rule(size=size))
+def test_a_border_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="a border of 6 leaves nothing of 12x10 pixels"):
+        rule(border=6)
 
 
 @pytest.mark.parametrize("size", [(20, 15), (13, 7), (80, 60), (224, 224)])
 def test_resizing_agrees_with_pillow_to_one_level(size: tuple[int, int]) -> None:
-    resized = fit(SMOOTH, rule(size=size, fit="resize"))
+    resized = fit(SMOOTH, rule(size=size))
     expected = Image.fromarray(SMOOTH[0, 0].numpy()).resize(size[::-1], Image.Resampling.BILINEAR)
     assert resized.dtype == torch.uint8
     assert np.abs(resized[0, 0].numpy().astype(int) - np.asarray(expected).astype(int)).max() <= 1
@@ -79,12 +82,12 @@ def test_resizing_agrees_with_pillow_to_one_level(size: tuple[int, int]) -> None
 def test_resized_values_are_rounded_to_the_nearest() -> None:
     """By hand: 0 and 255 drawn out to four pixels are 0, 63.75, 191.25 and 255."""
     edge = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
-    assert fit(edge, rule(size=(1, 4), fit="resize")).tolist() == [[[[0, 64, 191, 255]]]]
+    assert fit(edge, rule(size=(1, 4))).tolist() == [[[[0, 64, 191, 255]]]]
 
 
 def test_resizing_noise_smooths_it_and_keeps_its_mean() -> None:
     noise = torch.from_numpy(np.random.default_rng(7).integers(0, 256, (1, 1, 64, 64), dtype=np.uint8))
-    small = fit(noise, rule(size=(8, 8), fit="resize")).to(torch.float64)
+    small = fit(noise, rule(size=(8, 8))).to(torch.float64)
     assert small.std() < noise.to(torch.float64).std() / 4  # a filter that spans 16 pixels averages over many
     assert abs(small.mean() - noise.to(torch.float64).mean()) < 8
 
@@ -109,7 +112,7 @@ def test_two_channels_are_refused() -> None:
 
 
 def test_preprocessing_is_fitting_then_normalising() -> None:
-    p = colour_rule(size=(20, 20), fit="resize")
+    p = colour_rule(size=(20, 20))
     assert torch.equal(preprocess(GREY, p), normalise(fit(GREY, p), p))
 
 

@@ -100,7 +100,11 @@ def test_missing_set_tells_where_it_was_sought_and_how_to_get_it(tmp_path: Path)
             opened()
         assert caught.value.why == f"looked in: {tmp_path / 'mnist'}, {tmp_path}"
         assert "lenext data get mnist" in caught.value.advice
-    with pytest.raises(DataError, match="no folder was given"):
+
+
+def test_without_a_folder_the_home_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(DataError, match=r"\.cache/lenext/mnist"):
         describe("mnist")
 
 

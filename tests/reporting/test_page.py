@@ -209,7 +209,7 @@ def test_repeated_openings_of_the_test_split_are_told_with_a_warning(run: Path) 
 
 def test_network_of_a_paper_names_its_paper(run: Path) -> None:
     runs.update_run(run, model="resnet20")
-    expected = "resnet20 follows Deep Residual Learning for Image Recognition , CVPR 2016, arXiv 1512.03385."
+    expected = "resnet20, after Deep Residual Learning for Image Recognition , CVPR 2016, arXiv 1512.03385."
     assert expected in page_of(run).texts["header"]
 
 

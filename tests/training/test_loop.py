@@ -244,7 +244,7 @@ def test_plan_is_timed_on_the_network_itself_in_training_mode() -> None:
             return super().forward(images)
 
     state = make_state(Failing())
-    plans = candidate_plans("float32", thread_count=1, device="cpu")
+    plans = [PLAN, dataclasses.replace(PLAN, threads=2)]
     with pytest.raises(ArithmeticError, match="trained"):
         choose_plan(state.objective.eval(), batches(1)[0], plans)
     assert choose_plan(state.objective, batches(1)[0], [PLAN]) == PLAN
