@@ -50,8 +50,8 @@ ALLOWED: dict[str, set[str]] = {
         "lenext.training", "lenext.evaluation", "lenext.judge",
     },
     "lenext.cli": {
-        *GROUND, "torch", "lenext.checkpoint", "lenext.extras", "lenext.device", "lenext.data", "lenext.models", "lenext.costs",
-        "lenext.experiment", "lenext.reporting", "cyclopts", "rich",
+        *GROUND, "torch", "lenext.checkpoint", "lenext.extras", "lenext.device", "lenext.data", "lenext.models",
+        "lenext.costs", "lenext.experiment", "lenext.reporting", "cyclopts", "rich",
     },
 }  # fmt: skip
 
