@@ -81,6 +81,7 @@ def test_names_with_a_dot_are_found_too(tmp_path: Path) -> None:
 def test_folder_of_the_operating_system_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = write_set(tmp_path / "system", zipped=True)
     monkeypatch.setitem(IDX_SETS, "mnist", dataclasses.replace(IDX_SETS["mnist"], system=str(system)))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert describe("mnist").found == str(system)
     assert describe("mnist", str(tmp_path / "elsewhere")).found == str(system)
     own = write_set(tmp_path / "own")
