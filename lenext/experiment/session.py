@@ -76,7 +76,7 @@ class Session:
         self.plan = plan
         self.batches_per_epoch = len(parts.train) // experiment.training.batch_size
         self.total_steps = self.batches_per_epoch * experiment.training.epochs
-        self.loaded_from = b""  # the manifest of `last` that the state came from
+        self.loaded_from = b""  # the manifest of `last` that the state came from, or was saved by
         if self.batches_per_epoch == 0:
             raise UsageError(
                 f"cannot train on {len(parts.train)} images",
@@ -116,7 +116,7 @@ class Session:
 
     def _take_up(self) -> None:
         """Make the folder agree with the state, before the first step and under the lock."""
-        if (self.run / runs.LAST / checkpoints.MANIFEST).read_bytes() != self.loaded_from:
+        if _newest(self.run) != self.loaded_from:
             raise ConflictError(
                 f"cannot go on with {self.run}",
                 why="another process has trained it since this one read it",
@@ -124,6 +124,7 @@ class Session:
                 advice=f"lenext train --resume {self.run}",
             )
         checkpoints.mend(self.run / runs.LAST)
+        self.loaded_from = _newest(self.run)
         runs.cut_metrics(self.run, self.state.progress.metrics_bytes)
         if self.state.progress.epoch < self.experiment.training.epochs:
             runs.forget_answers(self.run)
@@ -132,6 +133,7 @@ class Session:
     def save(self, part: Literal["best", "last"]) -> None:
         """Save a generation of `last` (two are kept) or of `best` (one is)."""
         checkpoints.save(self.run / part, _snapshot(self.experiment, self.parts, self.state), keep=_keep(part))
+        self.loaded_from = _newest(self.run)
 
     def _steps(self) -> Iterator[Step]:
         experiment, progress = self.experiment, self.state.progress
@@ -254,7 +256,7 @@ def start(experiment: Experiment, run: Path, *, settings: Sequence[str] = ()) ->
             config_digest=digest(config),
             speed_plan=dataclasses.asdict(plan),
         )
-    session.loaded_from = (run / runs.LAST / checkpoints.MANIFEST).read_bytes()
+    session.loaded_from = _newest(run)
     return session
 
 
@@ -284,7 +286,7 @@ def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "") -> 
     state = _fresh_state(experiment, parts)
     plan = SpeedPlan(**index["speed_plan"])
     require_device(plan)
-    manifest = (run / runs.LAST / checkpoints.MANIFEST).read_bytes()
+    manifest = _newest(run)
     loaded = checkpoints.load(run / runs.LAST)
     checkpoints.load_weights(state.objective.classifier, loaded.weights)
     state.objective.to(plan.device)
@@ -349,6 +351,12 @@ def _snapshot(experiment: Experiment, parts: Parts, state: TrainState) -> checkp
         optimizer=optimizer_tensors(state.optimizer, classifier),
         progress=to_mapping(state.progress),
     )
+
+
+def _newest(run: Path) -> bytes:
+    """What identifies the newest checkpoint of a run; nothing where there is none."""
+    manifest = run / runs.LAST / checkpoints.MANIFEST
+    return manifest.read_bytes() if manifest.is_file() else b""
 
 
 def _keep(part: Literal["best", "last"]) -> int:
