@@ -22,6 +22,7 @@ import lenext
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.config import to_toml
+from lenext.device import threads
 from lenext.errors import ConflictError, DataError, DivergedError, InterruptedRunError, LockedError, WeightsError
 from lenext.experiment.session import Epoch, resume, start
 from lenext.training.loop import Step
@@ -117,6 +118,22 @@ def test_interruption_says_what_is_kept_and_how_to_go_on(fresh: Fresh, tmp_path:
     assert runs.load_run(run)["status"] == "interrupted"
 
 
+def test_session_goes_on_after_its_own_interruption(fresh: Fresh, uninterrupted: Whole, tmp_path: Path) -> None:
+    """The same object, iterated again: nobody else has trained the run meanwhile."""
+    base = fresh("plateau")
+    session = resume(copy(base, tmp_path / "run"))
+    for step in (3, BATCHES, BATCHES + 2):
+        with pytest.raises(InterruptedRunError):
+            for record in session.records():
+                if isinstance(record, Step) and record.step == step:
+                    os.kill(os.getpid(), signal.SIGINT)
+    for record in session.records():
+        if isinstance(record, Step) and record.step == BATCHES + 4:
+            break
+    finish(session)
+    assert result(session.run) == result(uninterrupted(base))
+
+
 def test_signal_after_an_epoch_interrupts_before_the_next(fresh: Fresh, tmp_path: Path) -> None:
     run = copy(fresh(), tmp_path / "run")
     with pytest.raises(InterruptedRunError):
@@ -130,16 +147,14 @@ def test_signal_after_an_epoch_interrupts_before_the_next(fresh: Fresh, tmp_path
 def test_consumer_that_stops_leaves_no_lock_no_handlers_and_the_callers_threads(fresh: Fresh, tmp_path: Path) -> None:
     run = copy(fresh(), tmp_path / "run")
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with runs.locked(run):
-        pass
-    pin(run, threads=2)
-    records = resume(run).records()
-    next(records)
-    assert torch.get_num_threads() == 2
-    with pytest.raises(LockedError), runs.locked(run):
-        raise AssertionError("entered")
-    records.close()  # type: ignore[attr-defined]
-    assert torch.get_num_threads() == 1
+    with threads(2):  # the caller's; the run has one of its own
+        records = resume(run).records()
+        next(records)
+        assert torch.get_num_threads() == 1
+        with pytest.raises(LockedError), runs.locked(run):
+            raise AssertionError("entered")
+        records.close()  # type: ignore[attr-defined]
+        assert torch.get_num_threads() == 2
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     with runs.locked(run):
         pass
@@ -340,6 +355,14 @@ def test_nothing_whole_is_exit_4_and_the_run_stays_as_it_is(fresh: Fresh, tmp_pa
         resume(run)
     assert caught.value.exit_code == 4
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("lost", ["last", "last/manifest.json"])
+def test_missing_checkpoint_is_exit_4(fresh: Fresh, tmp_path: Path, lost: str) -> None:
+    run = copy(fresh(), tmp_path / "run")
+    (run / lost).rename(tmp_path / "lost")
+    with pytest.raises(WeightsError, match=r"it has no manifest\.json"):
+        resume(run)
 
 
 def test_log_that_lost_lines_is_said(fresh: Fresh, uninterrupted: Whole, tmp_path: Path) -> None:

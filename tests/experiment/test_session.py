@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 import lenext
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
-from lenext.cli import main
 from lenext.config import from_mapping, read_toml
 from lenext.data.preprocessing import statistics
 from lenext.data.sources import open_split
@@ -29,7 +27,7 @@ from lenext.models.init import initialise
 from lenext.training.loop import Step
 from lenext.training.schedule import rate_factor
 
-from .pieces import BATCHES, EPOCHS, SMALL, STEPS, begin, bits, copy, finish, result, write_digits
+from .pieces import BATCHES, EPOCHS, SMALL, STEPS, begin, bits, copy, finish, write_digits
 
 Fresh = Callable[..., Path]
 Whole = Callable[[Path], Path]
@@ -138,18 +136,6 @@ def test_experiment_that_cannot_be_trained_leaves_nothing(tmp_path: Path, asked:
     with pytest.raises(LenextError):
         begin(tmp_path / "runs" / "run", *filter(None, [asked.get("setting")]), **other)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_command_of_a_run_makes_it_again_to_the_same_bits(fresh: Fresh, uninterrupted: Whole, tmp_path: Path) -> None:
-    run = uninterrupted(fresh())
-    words = shlex.split(runs.load_run(run)["command"])
-    assert words[:2] == ["lenext", "train"]
-    with pytest.raises(SystemExit) as left:
-        main([*words[1:], "--run", str(tmp_path / "run")])
-    assert left.value.code == 0
-    assert read_toml(tmp_path / "run" / "config.toml") == read_toml(run / "config.toml")
-    again, once = result(tmp_path / "run"), result(run)
-    assert [again[key] for key in ("last", "best", "metrics")] == [once[key] for key in ("last", "best", "metrics")]
 
 
 def test_batch_larger_than_the_training_part_says_so(tmp_path: Path) -> None:
