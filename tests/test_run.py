@@ -116,6 +116,7 @@ def test_killed_owner_leaves_no_lock(tmp_path: Path) -> None:
     owner.kill()
     owner.join()
     assert owner.exitcode == -signal.SIGKILL
+    (tmp_path / ".lock").write_text("pid 4194304 on a machine with a name that is longer than this one's" * 2)
     with runs.locked(tmp_path):
         assert (tmp_path / ".lock").read_text() == f"pid {os.getpid()} on {platform.node()}\n"
 
