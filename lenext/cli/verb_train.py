@@ -1,13 +1,17 @@
 """`lenext train`: train a network on a data set, or go on with a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from lenext.cli.output import home, put, put_json, say, train_aloud
 from lenext.errors import UsageError
 from lenext.run import free_name, load_run, read_metrics
+
+if TYPE_CHECKING:
+    from lenext.experiment.config import Experiment
+    from lenext.experiment.session import Session
 
 
 def train_network(
@@ -52,7 +56,6 @@ def train_network(
         Print the run as an object.
     """
     from lenext.data.config import DataConfig
-    from lenext.experiment import session as sessions
     from lenext.experiment.config import compose
 
     settings = settings or []
@@ -60,28 +63,42 @@ def train_network(
         if data or model or recipe or epochs is not None or seed or size or run:
             why = "a run keeps its data, network, recipe and seed"
             raise UsageError(f"cannot resume {resume} with other options", why=why, advice=f"--resume {resume}")
-        session = sessions.resume(resume, settings, root=root)
-        say(f"resuming {resume} after {session.state.progress.step} of {session.total_steps} updates")
-    else:
-        if not data or not model:
-            raise UsageError(
-                "cannot train", why="it takes data and a network", advice="lenext train fashion_mnist --model resnet20"
-            )
+        session = _resume(resume, settings, root)
+    elif data and model:
         experiment, decided = compose(
             DataConfig(name=data, root=root or home()), model,
             recipe=recipe, epochs=epochs, seed=seed, size=size, settings=settings,
         )  # fmt: skip
-        folder = run or free_name(Path("runs"), f"{data}-{experiment.model}")
-        for sentence in decided:
-            say(sentence)
-        session = sessions.start(experiment, folder, settings=settings)
-        say(f"run {folder}: {len(session.parts.train):,} training images, {len(session.parts.validation):,} held out, "
-            f"{session.plan.precision}, {session.plan.threads} thread{'s' * (session.plan.threads > 1)}")  # fmt: skip
+        session = _start(experiment, decided, run or free_name(Path("runs"), f"{data}-{experiment.model}"), settings)
+    else:
+        raise UsageError(
+            "cannot train", why="it takes data and a network", advice="lenext train fashion_mnist --model resnet20"
+        )
     train_aloud(session)
     if json:
         put_json({"run": str(session.run), **load_run(session.run), "epochs": read_metrics(session.run)})
     else:
         put(_closing(session.run))
+
+
+def _resume(run: Path, settings: list[str], root: str) -> "Session":
+    from lenext.experiment import session as sessions
+
+    session = sessions.resume(run, settings, root=root)
+    say(f"resuming {run} after {session.state.progress.step} of {session.total_steps} updates")
+    return session
+
+
+def _start(experiment: "Experiment", decided: list[str], run: Path, settings: list[str]) -> "Session":
+    from lenext.experiment import session as sessions
+
+    for sentence in decided:
+        say(sentence)
+    session = sessions.start(experiment, run, settings=settings)
+    threads = f"{session.plan.threads} thread{'s' * (session.plan.threads > 1)}"
+    train, held_out = len(session.parts.train), len(session.parts.validation)
+    say(f"run {run}: {train:,} training images, {held_out:,} held out, {session.plan.precision}, {threads}")
+    return session
 
 
 def _closing(run: Path) -> str:

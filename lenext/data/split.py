@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from lenext import rng
 from lenext.data.config import DEFAULT_VALIDATION
 from lenext.errors import DataError
+from lenext.run import write_durably
 
 _HEADER = ["id", "split"]
 
@@ -62,15 +62,7 @@ def write_split(path: Path, ids: Sequence[str], part: Mapping[str, npt.NDArray[n
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
     writer.writerows((ids[index], names[index]) for index in sorted(names))
-    beside = path.with_name(f".{path.name}.part-{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_durably(path, text.getvalue().encode())
 
 
 def read_split(path: Path) -> dict[str, tuple[str, ...]]:
