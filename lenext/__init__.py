@@ -8,7 +8,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lenext.costs.operators import count_cost as cost
     from lenext.experiment.answers import evaluate, load, predict
-    from lenext.experiment.session import resume, train
+    from lenext.experiment.opening import train
+    from lenext.experiment.resuming import resume
     from lenext.models.catalog import build, list_models
     from lenext.reporting.page import write_report
 
@@ -19,8 +20,8 @@ _HOMES = {
     "list_models": ("lenext.models.catalog", "list_models"),
     "load": ("lenext.experiment.answers", "load"),
     "predict": ("lenext.experiment.answers", "predict"),
-    "resume": ("lenext.experiment.session", "resume"),
-    "train": ("lenext.experiment.session", "train"),
+    "resume": ("lenext.experiment.resuming", "resume"),
+    "train": ("lenext.experiment.opening", "train"),
     "write_report": ("lenext.reporting.page", "write_report"),
 }
 

@@ -1,9 +1,11 @@
 """Checkpoints: durable, digested, without pickle.
 
 A checkpoint is a folder of files whose names carry the start of their SHA-256 and which are never overwritten, and
-`manifest.json`, the only file ever replaced. The manifest lists generations, newest first; what it does not name goes.
+`manifest.json`, which lists generations, newest first. `manifest-copy.json` is written just before it and stands in for
+it where it is damaged or missing. Only these two are ever replaced; what neither names goes.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -24,9 +26,10 @@ from lenext.run import write_durably
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+COPY = "manifest-copy.json"
 _BLOBS = {"card": "json", "weights": "safetensors", "optimizer": "safetensors", "progress": "json"}  # role: suffix
 _OWN = re.compile(rf"({'|'.join(_BLOBS)})-[0-9a-f]{{16}}\.(json|safetensors)")
-_UNFINISHED = re.compile(rf"\.({_OWN.pattern}|{re.escape(MANIFEST)})\.\d+\.part")  # of write_durably
+_UNFINISHED = re.compile(rf"\.({_OWN.pattern}|{re.escape(MANIFEST)}|{re.escape(COPY)})\.\d+\.part")  # of write_durably
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class Card:
     """What a checkpoint's weights are: enough to build the network and to feed it.
 
     changes: fields of the catalog's row that this network changes (class count, channels).
+    multi_label: an image may have several of the classes.
     preprocessing: the plain form of `lenext.data.preprocessing.Preprocessing`.
     """
 
@@ -44,6 +48,7 @@ class Card:
     data: str
     epoch: int = 0
     step: int = 0
+    multi_label: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> None:
         if not _intact(folder, entry):
             write_durably(folder / entry["name"], content)
         files[role] = entry
-    earlier = _generations(folder) if keep > 1 and (folder / MANIFEST).exists() else []
+    earlier = _generations(folder) if keep > 1 and any((folder / name).exists() for name in (MANIFEST, COPY)) else []
     _write_manifest(folder, [files, *[other for other in earlier if other != files]][:keep])
     sweep(folder)
 
@@ -129,17 +134,20 @@ def load_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
 
 
 def mend(folder: Path) -> None:
-    """Forget generations that are damaged, so that the next save drops no whole one in their favour; then sweep."""
+    """Make both manifests name the whole generations, so that the next save drops none of them; then sweep."""
     generations = _generations(folder)
     whole = [files for files in generations if all(_intact(folder, entry) for entry in files.values())]
-    if whole and whole != generations:
+    if whole and not all(_states(folder / name, whole) for name in (MANIFEST, COPY)):
         _write_manifest(folder, whole)
     sweep(folder)
 
 
 def sweep(folder: Path) -> None:
-    """Delete files of this module that no generation names: what a crash or an older generation left."""
-    named = {entry["name"] for files in _generations(folder) for entry in files.values()}
+    """Delete files of this module that neither manifest names: what a crash or an older generation left."""
+    generations = _generations(folder)
+    with contextlib.suppress(_DamagedManifestError, WeightsError):
+        generations = generations + _read_manifest(folder / COPY)
+    named = {entry["name"] for files in generations for entry in files.values()}
     for path in folder.iterdir():
         own = _OWN.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)
         if own and path.name not in named:
@@ -149,25 +157,49 @@ def sweep(folder: Path) -> None:
 def _write_manifest(folder: Path, generations: list[dict[str, dict[str, Any]]]) -> None:
     manifest: dict[str, Any] = {"format": FORMAT, "generations": generations}
     manifest["digest"] = digest(manifest)
-    write_durably(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    content = (json.dumps(manifest, indent=2) + "\n").encode()
+    for name in (COPY, MANIFEST):  # the copy first: where it stands in, it must not be the older one
+        write_durably(folder / name, content)
 
 
 def _generations(folder: Path) -> list[dict[str, dict[str, Any]]]:
+    """What the manifest lists, or its copy where the manifest is damaged; another format is refused, not repaired."""
+    damage = []
+    for name in (MANIFEST, COPY):
+        try:
+            return _read_manifest(folder / name)
+        except _DamagedManifestError as error:
+            damage.append(str(error))
+    raise _unusable(folder, "; ".join(damage))
+
+
+class _DamagedManifestError(Exception):
+    """A manifest that is missing, torn or changed by accident."""
+
+
+def _read_manifest(path: Path) -> list[dict[str, dict[str, Any]]]:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         stated = manifest.pop("digest")
         form, generations = manifest["format"], manifest["generations"]
     except FileNotFoundError as error:
-        raise _unusable(folder, f"it has no {MANIFEST}") from error
+        raise _DamagedManifestError(f"it has no {path.name}") from error
     except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
-        raise _unusable(folder, f"{MANIFEST} is damaged: {error}") from error
+        raise _DamagedManifestError(f"{path.name} is damaged: {error}") from error
     if digest(manifest) != stated:
-        raise _unusable(folder, f"{MANIFEST} does not match its own digest")
+        raise _DamagedManifestError(f"{path.name} does not match its own digest")
     if form != FORMAT:
-        raise _unusable(folder, f"its format is {form!r}, this lenext reads {FORMAT}")
+        raise _unusable(path.parent, f"its format is {form!r}, this lenext reads {FORMAT}")
     if not isinstance(generations, list) or not all(map(_well_formed, generations)):
-        raise _unusable(folder, f"{MANIFEST} names other files than a checkpoint has")
+        raise _unusable(path.parent, f"{path.name} names other files than a checkpoint has")
     return generations
+
+
+def _states(path: Path, generations: list[dict[str, dict[str, Any]]]) -> bool:
+    try:
+        return _read_manifest(path) == generations
+    except (_DamagedManifestError, WeightsError):
+        return False
 
 
 def _well_formed(files: Any) -> bool:

@@ -69,6 +69,12 @@ def require_device(plan: SpeedPlan) -> None:
         )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the accelerator, or this machine, has no memory for a tensor."""
+    told = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return told or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "classical": ("sklearn", "skimage", "cv2"),
     "search": ("optuna",),
     "serve": ("starlette", "uvicorn"),
-    "fast": ("simplejpeg",),
     "tensorboard": ("tensorboard",),
 }
 

@@ -23,13 +23,14 @@ TEXTS = ("split", "split_digest", "preprocessing_digest", "model")
 class Predictions:
     """The scores of one model on one split; ensembles, comparison and the report need nothing else.
 
-    ids: one a sample, path and content digest; all different, for joins are by id. labels: (N,) int64 in [0, K).
-    scores: (N, K) float32, logits of one view or log of the mean probability of several. classes: K names.
+    ids: one a sample, path and content digest; all different, for joins are by id. labels: (N,) int64 in [0, K), or,
+    where a sample may have several classes, (N, K) uint8 of 0 and 1. scores: (N, K) float32, logits of one view, or
+    those of the mean probability of several (its log, where a sample has one class). classes: K names.
     Arrays of other widths are converted; the fields are read-only. What does not fit together is a DataError.
     """
 
     ids: tuple[str, ...]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.integer[Any]]
     scores: NDArray[np.float32]
     classes: tuple[str, ...]
     split: str
@@ -48,15 +49,29 @@ class Predictions:
             raise _unusable(f"{self.views} views of each image", "count views from 1")
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "classes", classes)
-        object.__setattr__(self, "labels", _read_only(labels.astype(np.int64, copy=False)))
+        width = np.int64 if labels.ndim == 1 else np.uint8
+        object.__setattr__(self, "labels", _read_only(labels.astype(width, copy=False)))
         object.__setattr__(self, "scores", _read_only(scores.astype(np.float32, copy=False)))
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sample may have several classes, or none."""
+        return self.labels.ndim == 2
+
     def probabilities(self) -> NDArray[np.float64]:
-        """Softmax of the scores, (N, K); each row sums to one."""
-        return softmax(self.scores)
+        """Return (N, K): the softmax of each row of scores, or, multi-label, the sigmoid of each score."""
+        return sigmoid(self.scores) if self.multi_label else softmax(self.scores)
+
+    def predicted(self) -> NDArray[np.integer[Any]]:
+        """Return what the model says, in the shape of the labels.
+
+        (N,): the class of the highest score, of equal ones the first. Multi-label, (N, K): 1 where the score is above
+        zero, which is a probability above one half.
+        """
+        return (self.scores > 0).astype(np.uint8) if self.multi_label else self.scores.argmax(axis=1)
 
     def save(self, path: Path) -> None:
         """Write an .npz durably: equal content gives equal bytes, and a crash leaves the old file or the new one."""
@@ -99,13 +114,19 @@ def softmax(scores: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
+def sigmoid(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Probability of each score by itself, in float64; scores as large as float32 holds neither overflow nor warn."""
+    small = np.exp(-np.abs(np.asarray(scores, dtype=np.float64)))  # the smaller of the two odds, in (0, 1]
+    return np.asarray(np.where(np.asarray(scores) >= 0, 1.0, small) / (1.0 + small))
+
+
 def _check_shapes(n: int, k: int, labels: NDArray[Any], scores: NDArray[Any]) -> None:
-    if labels.shape != (n,) or scores.shape != (n, k) or k == 0:
+    if labels.shape not in ((n,), (n, k)) or scores.shape != (n, k) or k == 0:
         raise _unusable(
             f"{n} ids and {k} classes, but labels of shape {labels.shape} and scores of shape {scores.shape}",
-            "give one label and one row of scores for each id, one column for each class",
+            "give one label (multi-label: one row of them) and one row of scores for each id, a column for each class",
         )
-    if labels.dtype.kind not in "iu" or scores.dtype.kind != "f":
+    if labels.dtype.kind not in ("iu" if labels.ndim == 1 else "iufb") or scores.dtype.kind != "f":
         raise _unusable(
             f"labels are {labels.dtype} and scores are {scores.dtype}",
             "labels are whole numbers, scores floating-point ones",
@@ -123,7 +144,9 @@ def _check_names(ids: Sequence[str], classes: Sequence[str]) -> None:
 
 
 def _check_rows(ids: Sequence[str], classes: Sequence[str], labels: NDArray[Any], scores: NDArray[Any]) -> None:
-    outside = (labels < 0) | (labels >= len(classes))
+    if labels.ndim == 2:
+        _check_marks(ids, classes, labels)
+    outside = (labels < 0) | (labels >= len(classes)) if labels.ndim == 1 else np.zeros(0, dtype=bool)
     if outside.any():
         row = int(outside.argmax())
         raise _unusable(
@@ -137,6 +160,16 @@ def _check_rows(ids: Sequence[str], classes: Sequence[str], labels: NDArray[Any]
             f"row {row} ({ids[row]}) has score {scores[row, column]} for class {classes[column]!r}, "
             f"which is no finite float32; so do {int(broken.any(axis=1).sum())} of {len(ids)} rows",
             "look for the layer where the numbers overflow, or use an earlier checkpoint",
+        )
+
+
+def _check_marks(ids: Sequence[str], classes: Sequence[str], labels: NDArray[Any]) -> None:
+    broken = (labels != 0) & (labels != 1)
+    if broken.any():
+        row, column = (int(place) for place in np.argwhere(broken)[0])
+        raise _unusable(
+            f"row {row} ({ids[row]}) has label {labels[row, column]} for class {classes[column]!r}",
+            "labels of a multi-label task are 0 or 1",
         )
 
 

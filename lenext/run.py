@@ -104,14 +104,19 @@ def free_name(parent: Path, stem: str) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def staged(run: Path) -> Iterator[Path]:
-    """Yield a folder beside `run` that becomes `run` by one rename, or vanishes if the block fails."""
+def refuse_existing(run: Path) -> None:
+    """Raise a DataError if there is something at `run` already: before data is loaded for a run that cannot be made."""
     if run.exists():
         raise DataError(
             f"cannot create {run}", why="it exists already", advice=f"choose another --run, or --resume {run}",
             kept="the existing folder, untouched",
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def staged(run: Path) -> Iterator[Path]:
+    """Yield a folder beside `run` that becomes `run` by one rename, or vanishes if the block fails."""
+    refuse_existing(run)
     staging = run.with_name(f".{run.name}.{os.getpid()}.new")
     try:
         staging.mkdir(parents=True)

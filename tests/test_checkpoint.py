@@ -128,7 +128,7 @@ def test_two_newest_generations_stay_and_nothing_else(tmp_path: Path) -> None:
         save(tmp_path, make(number))
         assert which(load(tmp_path), 5) == number
         assert len(manifest(tmp_path)["generations"]) == min(number + 1, 2)
-        expected = {"manifest.json"}.union(*(names(tmp_path, n) for n in range(min(number + 1, 2))))
+        expected = {"manifest.json", "manifest-copy.json"}.union(*(names(tmp_path, n) for n in range(min(number + 1, 2))))
         assert set(files(tmp_path)) == expected
     assert not names(tmp_path, 0) & names(tmp_path, 1)
 
@@ -136,7 +136,7 @@ def test_two_newest_generations_stay_and_nothing_else(tmp_path: Path) -> None:
 def test_one_generation_stays_where_one_is_asked_for(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path, make(number), keep=1)
-    assert set(files(tmp_path)) == {"manifest.json", *names(tmp_path, 0)}
+    assert set(files(tmp_path)) == {"manifest.json", "manifest-copy.json", *names(tmp_path, 0)}
     assert which(load(tmp_path), 3) == 2
 
 
@@ -145,7 +145,7 @@ def test_same_content_again_is_no_new_generation_and_writes_no_blob(folder: Path
     save(folder, make(1))
     after = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert before.keys() == after.keys()
-    assert {name for name in before if before[name] != after[name]} <= {"manifest.json"}
+    assert {name for name in before if before[name] != after[name]} <= {"manifest.json", "manifest-copy.json"}
     damaged = next(path for path in folder.iterdir() if path.name in names(folder, 0))
     damaged.write_bytes(b"")
     assert which(load(folder), 2) == 0
@@ -157,7 +157,7 @@ def test_blobs_are_never_written_over(tmp_path: Path) -> None:
     for number in (0, 1, 0, 2, 1, 1, 3):
         save(tmp_path, make(number))
         for path in tmp_path.iterdir():
-            if path.name != "manifest.json":
+            if not path.name.startswith("manifest"):
                 now = (path.stat().st_ino, path.read_bytes())
                 assert seen.setdefault(path.name, now) == now
         seen = {name: value for name, value in seen.items() if (tmp_path / name).exists()}
@@ -248,29 +248,46 @@ def test_damage_in_both_generations_is_said_with_the_files(folder: Path, kind: s
     assert all(name in caught.value.why for name in broken)
 
 
-@pytest.mark.parametrize("kind", sorted(set(DAMAGE) - {"longer"}))
-def test_damaged_manifest_is_said(folder: Path, kind: str) -> None:
-    damage(folder / "manifest.json", kind)
-    try:
-        found = load(folder)
-    except WeightsError:
-        return
-    assert kind in ("cut by one", "flipped at 1000")  # the newline at its end is no content
-    assert which(found, 2) == 1
-
-
-def test_any_byte_of_the_manifest_changed_is_said_or_changes_nothing(folder: Path) -> None:
-    """Every byte, one bit each: space between the values is no content, all else is."""
-    path = folder / "manifest.json"
+@pytest.mark.parametrize("name", ["manifest.json", "manifest-copy.json"])
+def test_one_manifest_changed_cut_or_gone_loses_no_generation(folder: Path, name: str) -> None:
+    """Every byte, one bit each; then every length."""
+    path = folder / name
     whole = path.read_bytes()
-    expected = json.loads(whole)
     for index, byte in enumerate(whole):
-        path.write_bytes(whole[:index] + bytes([byte ^ (1 << index % 8)]) + whole[index + 1 :])
-        try:
-            assert which(load(folder), 2) == 1
-        except WeightsError:
-            continue
-        assert json.loads(path.read_bytes()) == expected
+        for content in (whole[:index] + bytes([byte ^ (1 << index % 8)]) + whole[index + 1 :], whole[:index]):
+            path.write_bytes(content)
+            assert load(folder).card.epoch == 1
+    sweep(folder)
+    path.unlink()
+    assert which(load(folder), 2) == 1
+    path.mkdir()
+    assert which(load(folder), 2) == 1
+    path.rmdir()
+    mend(folder)
+    assert path.read_bytes() == whole
+
+
+def test_damaged_manifest_and_damaged_newest_generation_give_the_older_one(folder: Path) -> None:
+    damage(folder / manifest(folder)["generations"][0]["weights"]["name"], "flipped at 500")
+    damage(folder / "manifest.json", "emptied")
+    found = load(folder)
+    assert (which(found, 2), found.generation) == (0, 1)
+
+
+def test_damage_in_both_manifests_is_said(folder: Path) -> None:
+    for name in ("manifest.json", "manifest-copy.json"):
+        damage(folder / name, "flipped at 500")
+    with pytest.raises(WeightsError, match=r"manifest\.json.*manifest-copy\.json"):
+        load(folder)
+
+
+def test_checkpoint_without_a_copy_loads_and_mending_makes_one(folder: Path) -> None:
+    """As lenext wrote it before it kept a copy."""
+    before = files(folder)
+    (folder / "manifest-copy.json").unlink()
+    assert which(load(folder), 2) == 1
+    mend(folder)
+    assert files(folder) == before
 
 
 @pytest.mark.slow
@@ -287,7 +304,8 @@ def test_any_byte_of_any_file_changed_gives_the_older_generation(folder: Path) -
     "content",
     [b"", b"{", b"[]", b"3", b"null", b"{}", b"\xff\xfe", b'{"digest": 1}', b'{"generations": []}', b"[" * 99],
 )
-def test_manifest_that_is_garbage_is_said(folder: Path, content: bytes) -> None:
+def test_manifests_that_are_garbage_are_said(folder: Path, content: bytes) -> None:
+    (folder / "manifest-copy.json").write_bytes(content)
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(WeightsError):
         load(folder)
@@ -399,7 +417,7 @@ def test_process_killed_at_any_change_of_a_file_leaves_the_old_or_the_new_genera
         found.append(which(loaded, 3))
         assert loaded.generation == 0
         sweep(folder)
-        assert set(files(folder)) == {"manifest.json"}.union(
+        assert set(files(folder)) == {"manifest.json", "manifest-copy.json"}.union(
             *(names(folder, n) for n in range(len(manifest(folder)["generations"])))
         )
         assert same(load(folder), loaded)
@@ -420,7 +438,7 @@ def test_full_disk_is_exit_6_and_leaves_the_generations_whole(tmp_path: Path) ->
         assert which(load(tmp_path), 3) == 1
     save(tmp_path, make(2))
     assert which(load(tmp_path), 3) == 2
-    assert set(files(tmp_path)) == {"manifest.json", *names(tmp_path, 0), *names(tmp_path, 1)}
+    assert set(files(tmp_path)) == {"manifest.json", "manifest-copy.json", *names(tmp_path, 0), *names(tmp_path, 1)}
 
 
 def _save_on_a_full_disk(folder: Path, limit: int) -> None:

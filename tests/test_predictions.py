@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lenext.errors import DataError, MachineError
-from lenext.predictions import Predictions, softmax
+from lenext.predictions import Predictions, sigmoid, softmax
 
 FIELDS = ("ids", "classes", "split", "split_digest", "preprocessing_digest", "model", "views")
 
@@ -138,7 +138,9 @@ def test_a_label_outside_the_classes_is_refused_naming_its_row(label: int) -> No
     [
         ({"labels": np.array([0, 1, 2])}, "labels of shape"),
         ({"labels": np.array([[0], [1], [2], [0]])}, "labels of shape"),
+        ({"labels": np.zeros((4, 2), dtype=np.uint8)}, "labels of shape"),
         ({"labels": np.array([0.0, 1.0, 2.0, 0.0])}, "labels are float64"),
+        ({"labels": np.full((4, 3), "yes")}, "labels are <U3"),
         ({"scores": np.zeros((4, 2), dtype=np.float32)}, "scores of shape"),
         ({"scores": np.zeros((4, 3), dtype=np.int64)}, "scores are int64"),
         ({"classes": (), "scores": np.zeros((4, 0), dtype=np.float32)}, "0 classes"),
@@ -151,6 +153,50 @@ def test_a_label_outside_the_classes_is_refused_naming_its_row(label: int) -> No
 def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(DataError, match=why):
         make(**changes)
+
+
+MARKS = np.array([[1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("width", [np.uint8, np.int64, np.float32, np.bool_])
+def test_labels_of_several_classes_are_saved_and_loaded(tmp_path: Path, width: type) -> None:
+    predictions = make(labels=MARKS.astype(width))
+    assert predictions.multi_label
+    assert predictions.labels.dtype == np.uint8
+    predictions.save(tmp_path / "p.npz")
+    assert_equal(Predictions.load(tmp_path / "p.npz"), predictions)
+    np.testing.assert_array_equal(Predictions.load(tmp_path / "p.npz").labels, MARKS)
+
+
+def test_labels_of_one_class_are_not_multi_label() -> None:
+    assert not make().multi_label
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, np.nan])
+def test_a_mark_that_is_neither_0_nor_1_is_refused_naming_its_place(value: float) -> None:
+    marks = MARKS.astype(np.float64)
+    marks[2, 1] = value
+    with pytest.raises(DataError, match=rf"row 2 \(test/00002:cc\) has label {value:.1f} for class 'coat'|label nan"):
+        make(labels=marks)
+
+
+def test_probabilities_of_several_classes_are_each_for_itself() -> None:
+    odds = np.array([[1, 3, 1 / 3], [1, 1, 1], [9, 4, 1], [1, 1, 99]])
+    found = make(labels=MARKS, scores=np.log(odds)).probabilities()
+    np.testing.assert_allclose(found, [[0.5, 0.75, 0.25], [0.5] * 3, [0.9, 0.8, 0.5], [0.5, 0.5, 0.99]], rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_sigmoid_of_extreme_scores_is_exact_and_its_halves_mirror_each_other() -> None:
+    np.testing.assert_array_equal(sigmoid(np.array([3.4e38, -3.4e38, 0.0, -0.0])), [1, 0, 0.5, 0.5])
+    x = np.linspace(-30, 30, 61)
+    np.testing.assert_allclose(sigmoid(x) + sigmoid(-x), 1, rtol=1e-15)
+    np.testing.assert_allclose(sigmoid(x), 0.5 * (1 + np.tanh(x / 2)), rtol=1e-3, atol=1e-15)
+
+
+def test_what_the_model_says_has_the_shape_of_the_labels() -> None:
+    np.testing.assert_array_equal(make().predicted(), [0, 2, 0, 1])  # the third row is a tie
+    np.testing.assert_array_equal(make(labels=MARKS).predicted(), [[1, 0, 0], [0, 1, 1], [1, 1, 1], [0, 1, 1]])
 
 
 def test_two_classes_may_share_a_name() -> None:

@@ -4,13 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from lenext.config import from_mapping, override
-from lenext.data.batches import train_batches
+from lenext.data.batches import Variation, train_batches
 from lenext.data.preprocessing import Preprocessing, statistics
-from lenext.data.sources import open_split
+from lenext.data.published import open_published
 from lenext.device import SpeedPlan
 from lenext.errors import UsageError
 from lenext.experiment.config import Experiment
@@ -27,6 +28,8 @@ SUITS = {
     "d2l": ("lenet5_dense", 28),
     "lenet": ("lenet5", 32),
     "one_cycle": ("resnet20", 8),
+    "photographs": ("resnet20", 8),
+    "fine_tuning": ("resnet20", 8),
     "resnet_cifar": ("resnet20", 8),
 }
 RECIPES = list_recipes()
@@ -65,17 +68,17 @@ def test_no_network_has_two_recipes_of_its_own() -> None:
 
 
 def test_default_recipe_is_the_networks_own_or_the_fallback() -> None:
-    assert default_recipe("lenet5") == "lenet"
-    assert default_recipe("vgg16") == "adamw"
-    assert default_recipe("resnet20") == default_recipe("resnet18_small") == FALLBACK == "one_cycle"
+    assert default_recipe("lenet5", 32) == "lenet"
+    assert default_recipe("vgg16", 32) == "adamw"
+    assert default_recipe("resnet20", 32) == default_recipe("resnet18_small", 32) == FALLBACK == "one_cycle"
     assert FALLBACK in RECIPES
 
 
 def two_steps(recipe: str) -> tuple[list[Step], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     model, size = SUITS[recipe]
     told = experiment(recipe, model, size)
-    store = open_split("digits", "test")
-    mean, std = statistics(store.images)
+    store = open_published("digits").open("test")
+    mean, std = statistics([list(store.images)])
     preprocessing = Preprocessing(size=(size, size), channels=1, mean=mean, std=std)
     classifier = build(model, num_classes=10, in_channels=1)
     initialise(classifier, told.training.init, told.seed)
@@ -83,7 +86,15 @@ def two_steps(recipe: str) -> tuple[list[Step], dict[str, torch.Tensor], dict[st
     objective = Objective(classifier, told.training.loss)
     state = TrainState(objective, make_optimizer(classifier, told.training.optimizer))
     size_of_batch = min(told.training.batch_size, 180)
-    batches = train_batches(store, preprocessing, told.augment, seed=0, epoch=0, batch_size=size_of_batch)
+    batches = train_batches(
+        store,
+        preprocessing,
+        Variation(told.augment, 10),
+        np.arange(len(store)),
+        seed=0,
+        epoch=0,
+        batch_size=size_of_batch,
+    )
     plan = SpeedPlan(device="cpu", precision="float32", channels_last=False, threads=1)
     steps = []
     for step in train_epoch(state, batches, told.training, total=100, seed=0, plan=plan):

@@ -1,5 +1,8 @@
 """The random numbers: fixed for ever, independent, and even. Bounds are some four standard errors at fixed seeds."""
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +51,33 @@ def test_uniform_has_the_mean_and_variance_of_its_distribution() -> None:
     assert 0 <= drawn.min() < drawn.max() < 1
     assert abs(drawn.mean() - 1 / 2) < 4 * np.sqrt(1 / 12 / len(MANY))
     assert abs(drawn.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / len(MANY))
+
+
+def test_normal_has_the_moments_and_quantiles_of_its_distribution() -> None:
+    """Oracle: the first four moments 0, 1, 0, 3, and the distribution function of statistics.NormalDist."""
+    drawn = rng.normal(1, 1, MANY, "test", draws=2)
+    assert drawn.shape == (len(MANY), 2)
+    assert abs((drawn[:, 0] * drawn[:, 1]).mean()) < 4 / np.sqrt(len(MANY))
+    values = drawn.flatten()
+    n = len(values)
+    for power, expected, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
+        assert abs((values**power).mean() - expected) < 4 * np.sqrt(variance / n)
+    for point in (-3, -2, -1, -0.3, 0, 0.5, 1.5, 2.5, 3.5):
+        share = NormalDist().cdf(point)
+        assert abs((values < point).mean() - share) < 4 * np.sqrt(share * (1 - share) / n)
+
+
+def test_normal_numbers_belong_to_their_sample_and_place() -> None:
+    together = rng.normal(7, 3, MANY[:50], "noise", draws=4)
+    alone = np.concatenate([rng.normal(7, 3, np.array([sample]), "noise", draws=4) for sample in range(50)])
+    assert np.array_equal(together, alone)
+    assert np.array_equal(together[:, :2], rng.normal(7, 3, MANY[:50], "noise", draws=2))
+
+
+def test_normal_numbers_are_those_of_box_and_muller() -> None:
+    """Hand arithmetic on the two numbers that "crop" draws for sample 0, listed above."""
+    expected = math.sqrt(-2 * math.log(1 - 0.3079969933788972)) * math.cos(2 * math.pi * 0.6681379994921007)
+    assert rng.normal(0, 0, np.array([0]), "crop").tolist() == [[pytest.approx(expected, rel=1e-12)]]
 
 
 @pytest.mark.parametrize("high", [2, 9, 100])

@@ -49,6 +49,9 @@ def test_existing_folder_is_refused_and_untouched(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it exists already") as caught, runs.staged(run):
         raise AssertionError("entered")
     assert "untouched" in caught.value.kept
+    with pytest.raises(DataError, match="it exists already"):
+        runs.refuse_existing(run)
+    runs.refuse_existing(tmp_path / "other")
     assert content(tmp_path) == {"run/mine": b"precious"}
 
 

@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lenext.cli": {
         *GROUND, "torch", "lenext.checkpoint", "lenext.extras", "lenext.device", "lenext.data", "lenext.models",
-        "lenext.costs", "lenext.experiment", "lenext.reporting", "cyclopts", "rich",
+        "lenext.costs", "lenext.experiment", "lenext.judge", "lenext.reporting", "cyclopts", "rich",
     },
 }  # fmt: skip
 
@@ -153,7 +153,7 @@ def test_nothing_is_a_pickle() -> None:
         r"import pickle|pickle\.(load|dump)|(?<!safetensors\.)torch\.(load|save)\(|allow_pickle=True|joblib"
     )
     users = [module for module in MODULES if loaders.search(_path(module).read_text(encoding="utf-8"))]
-    assert users == []
+    assert users == ["lenext.data.cifar"]  # what CIFAR's publisher wrote, by an allow-list and after its digest matched
 
 
 def _path(module: str) -> Path:

@@ -66,10 +66,10 @@ def describe_epoch(epoch: Any, epochs: int) -> str:
     """One line about a finished epoch."""
     validation = (
         ""
-        if epoch.validation_top1 is None
-        else f"  validation {epoch.validation_loss:.3f} {100 * epoch.validation_top1:5.1f} %"
+        if epoch.validation_score is None
+        else f"  validation {epoch.validation_loss:.3f} {100 * epoch.validation_score:5.1f} %"
     )
-    train = f"train {epoch.train_loss:.3f} {100 * epoch.train_top1:5.1f} %"
+    train = f"train {epoch.train_loss:.3f} {100 * epoch.train_accuracy:5.1f} %"
     return f"epoch {epoch.epoch:>{len(str(epochs))}}/{epochs}  {train}{validation}  {epoch.seconds:.0f} s"
 
 

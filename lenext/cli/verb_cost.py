@@ -24,7 +24,7 @@ def show_cost(model: str, *, size: int = 0, classes: int = 0, json: bool = False
 
     from lenext import checkpoint
     from lenext.costs.operators import count_cost
-    from lenext.experiment.answers import checkpoint_folder
+    from lenext.experiment.config import checkpoint_folder
     from lenext.models.catalog import build, get_config
 
     if Path(model).is_dir():

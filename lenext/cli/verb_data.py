@@ -7,7 +7,7 @@ from cyclopts import App
 
 from lenext.cli.output import home, put, put_json, say, table
 
-Name = Literal["fashion_mnist", "mnist", "digits"]
+Name = Literal["fashion_mnist", "mnist", "cifar10", "cifar100", "digits"]
 
 app = App(name="data", help="List the data sets, or get one.")
 
@@ -21,14 +21,14 @@ def list_sets(*, json: bool = False) -> None:
     json
         Print a list of objects.
     """
-    from lenext.data.sources import SOURCES, describe
+    from lenext.data.sources import SOURCES, find_source
     from lenext.errors import DataError
 
     rows = []
     for name in SOURCES:
         try:
-            info = describe(name, home())
-            rows.append({"name": name, "train": info.train, "test": info.test, "found": info.found})
+            info = find_source(name, home())
+            rows.append({"name": name, "train": info.counts["train"], "test": info.counts["test"], "found": info.found})
         except DataError:
             rows.append({"name": name, "train": None, "test": None, "found": None})
     if json:
@@ -53,10 +53,10 @@ def get_set(name: Name, *, root: str = "") -> None:
         Folder to put it in; $LENEXT_HOME or ~/.cache/lenext unless told otherwise.
     """
     from lenext.data.fetching import fetch
-    from lenext.data.sources import default_root
+    from lenext.data.published import default_root
 
     info = fetch(name, Path(root or home() or default_root()), say)
-    put(f"{info.name}: {info.train:,} training and {info.test:,} test images in {info.found}")
+    put(f"{info.name}: {info.counts['train']:,} training and {info.counts['test']:,} test images in {info.found}")
 
 
 def _number(value: object) -> str:

@@ -21,23 +21,27 @@ def demonstrate(*, root: str = "") -> None:
         Folder of data sets; $LENEXT_HOME or ~/.cache/lenext unless told otherwise.
     """
     from lenext.data.config import DataConfig
-    from lenext.experiment import session as sessions
+    from lenext.data.sources import find_source
+    from lenext.experiment import opening
     from lenext.experiment.answers import evaluate
-    from lenext.experiment.config import compose
+    from lenext.experiment.config import compose, with_epochs
+    from lenext.judge.metrics import Metrics
     from lenext.reporting.page import write_report
     from lenext.reporting.tables import ResultRow, results_table
 
     started = time.monotonic()
     root = root or home()
     data = _find_data(root)
+    source = find_source(data, root)
     rows, pages = [], []
     for model, long, short in NETWORKS:
         epochs = long if data == "fashion_mnist" else short
-        experiment, decided = compose(DataConfig(name=data, root=root), model, epochs=epochs)
+        experiment, decided = compose(DataConfig(name=data, root=root), source, model, settings=with_epochs(epochs))
         run = free_name(Path("runs"), f"demo-{model}")
         say(f"\n{model}: training for {epochs} epochs ({'; '.join(decided[1:])})")
-        train_aloud(sessions.start(experiment, run))
+        train_aloud(opening.start(experiment, source, run))
         metrics = evaluate(run)
+        assert isinstance(metrics, Metrics)  # these sets have one class an image
         index = load_run(run)
         pages.append(write_report(run))
         rows.append(
@@ -54,12 +58,12 @@ def demonstrate(*, root: str = "") -> None:
 
 def _find_data(root: str) -> str:
     from lenext.data.fetching import fetch
-    from lenext.data.sources import default_root
+    from lenext.data.published import default_root
 
     try:
         info = fetch("fashion_mnist", Path(root or default_root()), say)
     except DataError as error:
         say(f"Fashion-MNIST cannot be had here ({error.why}); going on with the digits that come with lenext")
         return "digits"
-    say(f"data: {info.description}, {info.train:,} + {info.test:,} images in {info.found}")
+    say(f"data: {info.description}, {info.counts['train']:,} + {info.counts['test']:,} images in {info.found}")
     return info.name

@@ -18,14 +18,15 @@ def diagnose(*, require: str = "", json: bool = False) -> None:
     """
     if require:
         require_extra(require, f"use the extra {require}")
-    from lenext.data.sources import SOURCES, default_root, describe
+    from lenext.data.published import default_root
+    from lenext.data.sources import SOURCES, find_source
     from lenext.device import candidate_plans
     from lenext.errors import DataError
     from lenext.run import environment
 
     def found(name: str) -> str:
         try:
-            return describe(name, home()).found
+            return find_source(name, home()).found
         except DataError:
             return f"not here; lenext data get {name}"
 

@@ -1,10 +1,13 @@
 """`lenext eval`: judge a run on its test split."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lenext.cli.output import put, put_json, say, table
 from lenext.run import load_run, metrics_name, read_json
+
+if TYPE_CHECKING:
+    from lenext.judge.metrics import Metrics, MultiLabelMetrics
 
 
 def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", json: bool = False) -> None:
@@ -20,7 +23,6 @@ def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", js
         Print the metrics as an object.
     """
     import lenext
-    from lenext.reporting.tables import percent
 
     metrics = lenext.evaluate(run, split)
     index = load_run(run)
@@ -36,6 +38,15 @@ def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", js
     put(table(rows, right=(1, 2, 3, 4)))
     put(
         f"\n{index['model']} on {split} of {index['data']}, n = {metrics.n:,}, checkpoint {index['chosen']}: "
-        f"top-1 {percent(metrics.top1, metrics.top1_interval)}, top-5 {percent(metrics.top5)}, "
-        f"NLL {metrics.nll:.3f}, ECE {metrics.ece:.3f}"
+        f"{_summary(metrics)}, NLL {metrics.nll:.3f}, ECE {metrics.ece:.3f}"
     )
+
+
+def _summary(metrics: "Metrics | MultiLabelMetrics") -> str:
+    from lenext.judge.metrics import Metrics
+    from lenext.reporting.tables import percent
+
+    if isinstance(metrics, Metrics):
+        return f"top-1 {percent(metrics.top1, metrics.top1_interval)}, top-5 {percent(metrics.top5)}"
+    exact = percent(metrics.exact, metrics.exact_interval)
+    return f"mAP {percent(metrics.mean_ap)}, all classes right {exact}, macro F1 {metrics.macro_f1:.3f}"

@@ -1,16 +1,23 @@
-"""`lenext train`: train a network on a data set, or go on with a run."""
+"""`lenext train`: train a network on data, or go on with a run."""
 
+import dataclasses
+import re
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from lenext.cli.output import home, put, put_json, say, train_aloud
+from lenext.cli.output import home, put, put_json, say, table, train_aloud
 from lenext.errors import UsageError
 from lenext.run import free_name, load_run, read_metrics
 
 if TYPE_CHECKING:
-    from lenext.experiment.config import Experiment
+    from lenext.data.config import DataConfig
+    from lenext.data.sources import Source
+    from lenext.experiment.opening import Beginning
     from lenext.experiment.session import Session
 
 
@@ -18,12 +25,18 @@ def train_network(
     data: str = "",
     *,
     model: str = "",
+    weights: str = "",
+    freeze: str = "",
     recipe: str = "",
     epochs: int | None = None,
+    time: str = "",
     seed: int = 0,
+    seeds: int = 0,
     size: int = 0,
     run: Path | None = None,
     resume: Path | None = None,
+    extend: Path | None = None,
+    dry_run: bool = False,
     root: str = "",
     settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     json: bool = False,
@@ -33,21 +46,33 @@ def train_network(
     Parameters
     ----------
     data
-        fashion_mnist, mnist or digits.
+        A set of `lenext data`, or the path of a folder, a .zip or a .tar of images.
     model
         A network of `lenext models`.
+    weights
+        A run or checkpoint to begin from; its head is replaced where the classes differ.
+    freeze
+        Places that are not trained, as stem,stages.conv2_x.
     recipe
         How to train: a recipe's name or a TOML file; the network's own unless told otherwise.
     epochs
         Passes over the training images; the recipe's unless told otherwise.
+    time
+        Train for about so long, as 90s, 10m or 2h, turned into updates once.
     seed
         Of weights, order, augmentation and dropout.
+    seeds
+        Train so many times, with seeds 0, 1, 2 ..., into RUN/seed-0 ...
     size
         Height and width of the images in pixels; by rule unless told otherwise.
     run
         The run folder to make; runs/DATA-MODEL unless told otherwise.
     resume
         A run folder to go on with.
+    extend
+        A run folder to begin another run from, with --epochs in all.
+    dry_run
+        Tell what it will take (images, memory, time), and write nothing.
     root
         Folder to look for the data in first; $LENEXT_HOME or ~/.cache/lenext unless told otherwise.
     settings
@@ -56,53 +81,165 @@ def train_network(
         Print the run as an object.
     """
     from lenext.data.config import DataConfig
-    from lenext.experiment.config import compose
+    from lenext.data.sources import find_source
+    from lenext.experiment.config import with_epochs
 
-    settings = settings or []
-    if resume is not None:
-        if data or model or recipe or epochs is not None or seed or size or run:
-            why = "a run keeps its data, network, recipe and seed"
-            raise UsageError(f"cannot resume {resume} with other options", why=why, advice=f"--resume {resume}")
-        session = _resume(resume, settings, root)
-    elif data and model:
-        experiment, decided = compose(
-            DataConfig(name=data, root=root or home()), model,
-            recipe=recipe, epochs=epochs, seed=seed, size=size, settings=settings,
-        )  # fmt: skip
-        session = _start(experiment, decided, run or free_name(Path("runs"), f"{data}-{experiment.model}"), settings)
-    else:
+    told = [*with_epochs(epochs), *_frozen(freeze), *(settings or [])]
+    fixed = bool(data or model or weights or freeze or recipe or seed or seeds or size or time or dry_run)
+    if resume is not None and not (fixed or epochs is not None or run or extend):
+        _finish([_resume(resume, told, root)], json)
+    elif extend is not None and epochs is not None and not (fixed or settings or resume):
+        _finish([_extend(extend, epochs, run, root)], json)
+    elif resume is not None or extend is not None:
+        why = "a run keeps its data, network, recipe and seed"
+        advice = f"--resume {resume}" if resume else f"--extend {extend} --epochs N"
+        raise UsageError(f"cannot go on with {resume or extend} like this", why=why, advice=advice)
+    elif not data or not (model or weights):
         raise UsageError(
             "cannot train", why="it takes data and a network", advice="lenext train fashion_mnist --model resnet20"
         )
-    train_aloud(session)
-    if json:
-        put_json({"run": str(session.run), **load_run(session.run), "epochs": read_metrics(session.run)})
     else:
-        put(_closing(session.run))
+        source = find_source(data, root or home())
+        names = {"model": model, "weights": weights, "recipe": recipe, "size": size}
+        job = Job(source, DataConfig(name=source.name, root=root or home()), names, told, _seconds(time))
+        if dry_run:
+            _tell_forecast(job.prepare(seed), json)
+        else:
+            _finish(job.sessions(run, range(seeds) if seeds else [seed], series=bool(seeds)), json)
+
+
+@dataclass
+class Job:
+    """What was asked for: data and names, from which a run is made for each seed. seconds: a limit of time, or 0."""
+
+    source: "Source"
+    data: "DataConfig"
+    names: dict[str, Any]
+    settings: list[str]
+    seconds: float
+
+    def prepare(self, seed: int) -> "Beginning":
+        """Resolve the names, prepare a run and say what was decided; a limit of time is turned into updates once."""
+        from lenext.experiment.config import compose
+        from lenext.experiment.forecast import within
+        from lenext.experiment.opening import prepare
+
+        experiment, decided = compose(self.data, self.source, seed=seed, settings=self.settings, **self.names)
+        for sentence in decided:
+            say(sentence)
+        beginning = prepare(experiment, self.source)
+        for sentence in beginning.said:
+            say(sentence)
+        if self.seconds:
+            beginning = within(beginning, self.seconds)
+            steps = beginning.experiment.training.steps
+            say(f"{self.seconds:.0f} s are {steps:,} updates, {beginning.experiment.training.epochs} epochs")
+            self.settings, self.seconds = [*self.settings, f"training.steps={steps}"], 0.0
+        return beginning
+
+    def sessions(self, run: Path | None, seeds: Iterable[int], *, series: bool) -> "Iterator[Session]":
+        """Create each run when the one before it is finished."""
+        from lenext.experiment.opening import create
+        from lenext.run import staged as refuse_existing  # TEMP
+
+        whole = run
+        for seed in seeds:
+            if whole is not None:
+                refuse_existing(whole / f"seed-{seed}" if series else whole)
+            beginning = self.prepare(seed)
+            whole = whole or free_name(Path("runs"), f"{Path(self.source.name).stem}-{beginning.experiment.model}")
+            place = whole / f"seed-{seed}" if series else whole
+            session = create(beginning, place, settings=self.settings)
+            train, held_out = len(session.parts.train), len(session.parts.validation)
+            threads = f"{session.plan.threads} thread{'s' * (session.plan.threads > 1)}"
+            say(f"run {place}: {train:,} training images, {held_out:,} held out, {session.plan.precision}, {threads}")
+            if not held_out:
+                say("nothing is held out: the last epoch's network is kept, and no epoch is chosen")
+            yield session
 
 
 def _resume(run: Path, settings: list[str], root: str) -> "Session":
-    from lenext.experiment import session as sessions
+    from lenext.experiment import resuming
 
-    session = sessions.resume(run, settings, root=root)
+    session = resuming.resume(run, settings, root=root)
+    for sentence in resuming.environment_changes(run):
+        say(sentence)
     say(f"resuming {run} after {session.state.progress.step} of {session.total_steps} updates")
     return session
 
 
-def _start(experiment: "Experiment", decided: list[str], run: Path, settings: list[str]) -> "Session":
-    from lenext.experiment import session as sessions
+def _extend(run: Path, epochs: int, to: Path | None, root: str) -> "Session":
+    from lenext.experiment import resuming
 
-    for sentence in decided:
-        say(sentence)
-    session = sessions.start(experiment, run, settings=settings)
-    threads = f"{session.plan.threads} thread{'s' * (session.plan.threads > 1)}"
-    train, held_out = len(session.parts.train), len(session.parts.validation)
-    say(f"run {run}: {train:,} training images, {held_out:,} held out, {session.plan.precision}, {threads}")
+    to = to or free_name(run.parent, f"{run.name}-extended")
+    session = resuming.extend(run, epochs, to, root=root)
+    say(f"run {to}: from {run}, after {session.state.progress.epoch} of {epochs} epochs")
     return session
+
+
+def _finish(sessions: "Iterable[Session]", json: bool) -> None:
+    done: list[Path] = []
+    for session in sessions:
+        train_aloud(session)
+        done.append(session.run)
+        if not json:
+            put(_closing(session.run))
+    if json:
+        records = [{"run": str(run), **load_run(run), "epochs": read_metrics(run)} for run in done]
+        put_json(records[0] if len(records) == 1 else records)
+    elif len(done) > 1:
+        put(_summary(done))
 
 
 def _closing(run: Path) -> str:
     index, records = load_run(run), read_metrics(run)
     last = records[-1]
-    held_out = f", validation top-1 {100 * last['validation_top1']:.1f} %" if "validation_top1" in last else ""
+    name = index.get("score_name", "score")
+    held_out = f", validation {name} {100 * last['validation_score']:.1f} %" if "validation_score" in last else ""
     return f"{index['model']} on {index['data']}: {last['epoch']} epochs{held_out}\n{run}\nnext: lenext eval {run}"
+
+
+def _summary(done: list[Path]) -> str:
+    """Mean and deviation over the seeds, of each run's chosen epoch; nothing is pooled."""
+    last = [read_metrics(run)[-1] for run in done]
+    if not all("validation_score" in record for record in last):
+        return f"{len(done)} runs\nnext: lenext eval {done[0].parent}"
+    best = [100 * max(record["validation_score"] for record in read_metrics(run)) for run in done]
+    name = load_run(done[0]).get("score_name", "score")
+    spread = f"{statistics.mean(best):.2f} % +- {statistics.stdev(best):.2f} (n = {len(best)}, sd)"
+    return f"best validation {name} over the seeds: {spread}\nnext: lenext eval {done[0].parent}"
+
+
+def _tell_forecast(beginning: "Beginning", json: bool) -> None:
+    from lenext.experiment.forecast import estimate
+    from lenext.reporting.tables import duration
+
+    told = estimate(beginning)
+    if json:
+        put_json(dataclasses.asdict(told))
+        return
+    rows = [
+        ("images", f"{told.train_images:,} to train on, {told.validation_images:,} held out"),
+        ("parameters", f"{told.params:,}"),
+        ("MACs", f"{told.macs:,} an image"),
+        ("memory", f"{told.bytes / 2**20:,.0f} MiB of tensors, beside torch itself and cached images"),
+        ("speed", f"{told.images_per_second:,.0f} images/s, {beginning.plan.precision}, {beginning.plan.device}"),
+        ("updates", f"{told.steps:,} in {told.epochs:,} epochs"),
+        ("time", f"about {duration(told.seconds)}"),
+    ]
+    put(table(rows))
+
+
+def _frozen(places: str) -> list[str]:
+    names = ", ".join(f'"{place.strip()}"' for place in places.split(",") if place.strip())
+    return [f"training.freeze=[{names}]"] if names else []
+
+
+def _seconds(text: str) -> float:
+    """Read "90s", "10m" or "2h"; a bare number is of seconds."""
+    if not text:
+        return 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"cannot train for {text!r}", why="it is no length of time", advice="--time 10m")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -1,45 +1,91 @@
 """Which data a run uses and how its training images are varied; no torch in here."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 from lenext.errors import UsageError
 
 DEFAULT_VALIDATION = 5000
+_JITTER = "[0.4, 0.4, 0.4, 0.1]"  # an example for who got it wrong
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """A data set and what is held out of its training split.
+    """A data set, what is held out of its training split, and how its images are brought to the network's size.
 
-    name: one of `lenext.data.sources.SOURCES`. root: a folder to look in first. validation: how many training images
-    are held out, 0 for none; the default of 5000 shrinks to a fifth of a small set (`split.validation_count`).
-    split_seed: which ones are held out.
+    name: one of `lenext.data.sources.SOURCES`, or the path of a folder or an archive. root: a folder to look in first.
+    validation: how many training images are held out where the source has no validation split, 0 for none; the default
+    of 5000 shrinks to a fifth of a small set (`split.validation_count`). split_seed: which ones are held out. fit: of
+    images that are not square. workers: threads that prepare batches ahead, -1 for one a core where images are files,
+    none where they are in memory. cache: MiB of decoded images that stay in memory.
     """
 
     name: str
     root: str = ""
     validation: int = DEFAULT_VALIDATION
     split_seed: int = 0
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    workers: int = -1
+    cache: int = 1024
 
     def __post_init__(self) -> None:
         _not_negative("data.validation", self.validation)
+        _not_negative("data.cache", self.cache)
+        _not_negative("data.workers", self.workers + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random changes of the training images.
+    """Random changes of the training images; in this order, and each is off unless it is asked for.
 
-    pad: pixels of background (value 0) added on each side before a random crop of the old size. flip: mirror half of
-    the images, left to right.
+    crop_area: a part of this share of the image, lowest and highest, is cut out and scaled, in place of fitting all of
+    it; crop_aspect: the part's width / height. pad: pixels of background (value 0) added on each side before a random
+    crop of the old size. shift: pixels up to which an image is moved, down and across; its edge is repeated. flip:
+    mirror half of the images, left to right. randaugment: how many operations, and their strength, 0 to 10. trivial:
+    one operation of any strength (TrivialAugment). jitter: of brightness, contrast, saturation (factors of 1 - x to
+    1 + x) and hue (turns of -x to x). colour_noise: deviation of the multiples of the principal axes of the colours;
+    0.1 in 2012. erase: share of the images in which a box is filled with noise. mixup, cutmix: alpha of the weight's
+    Beta(alpha, alpha); with both, half of the batches get each.
     """
 
+    crop_area: tuple[float, float] | None = None
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     pad: int = 0
+    shift: int = 0
     flip: bool = False
+    randaugment: tuple[int, int] | None = None
+    trivial: bool = False
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    colour_noise: float = 0.0
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        _not_negative("augment.pad", self.pad)
+        for key in ("pad", "shift", "colour_noise", "erase", "mixup", "cutmix"):
+            _not_negative(f"augment.{key}", getattr(self, key))
+        for extent in self.jitter[:3]:
+            _require(0 <= extent < math.inf, "jitter", self.jitter, "a factor's range is negative or endless", _JITTER)
+        _require(0 <= self.jitter[3] <= 0.5, "jitter", self.jitter, "half a turn reaches every hue", _JITTER)
+        _require(self.erase <= 1, "erase", self.erase, "it is a share of the images", "0.5")
+        low, high = self.crop_area or (1.0, 1.0)
+        _require(0 < low <= high <= 1, "crop_area", self.crop_area, "not rising shares of the area", "[0.08, 1.0]")
+        low, high = self.crop_aspect
+        _require(0 < low <= high < math.inf, "crop_aspect", self.crop_aspect, "not rising ratios", "[0.75, 1.333]")
+        number, strength = self.randaugment or (1, 0)
+        why = "it takes how many operations, at least 1, and a strength of 0 to 10"
+        _require(number >= 1 and 0 <= strength <= 10, "randaugment", self.randaugment, why, "[2, 9]")
+        why = "RandAugment and TrivialAugment are each a whole policy"
+        _require(not (self.randaugment and self.trivial), "trivial", self.trivial, why, "false")
 
 
-def _not_negative(key: str, value: int) -> None:
-    if value < 0:
-        raise UsageError(f"cannot use {key} = {value}", why="it is negative", advice=f"--set {key}=0")
+def _not_negative(key: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        why = "it is negative" if value < 0 else "it is not finite"
+        raise UsageError(f"cannot use {key} = {value}", why=why, advice=f"--set {key}=0")
+
+
+def _require(holds: bool, key: str, value: object, why: str, example: str) -> None:
+    if not holds:
+        raise UsageError(f"cannot use augment.{key} = {value}", why=why, advice=f"--set augment.{key}={example}")

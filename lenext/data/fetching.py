@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lenext.data.cifar import CIFAR_SETS
 from lenext.data.idx import uncompressed_sha256
-from lenext.data.sources import IDX_SETS, DatasetInfo, FileKey, describe, locate
+from lenext.data.published import IDX_SETS, FileKey, Published, locate, open_published
 from lenext.errors import DataError, MachineError
 
 Say = Callable[[str], None]
@@ -36,7 +37,7 @@ class Publisher:
 
 
 # fmt: off
-PUBLISHERS = {
+PUBLISHERS: Mapping[str, Publisher] = {
     # github.com/zalandoresearch/fashion-mnist, README, "Get the Data"
     "fashion_mnist": Publisher("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", {
         "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -51,13 +52,18 @@ PUBLISHERS = {
         "t10k-images-idx3-ubyte.gz":  "9fb629c4189551a2d022fa330f9573f3",
         "t10k-labels-idx1-ubyte.gz":  "ec29112dd5afa0611ce80d1b7f02629c",
     }),
+    # the publisher's page, "Download": there is no other digest than MD5
+    **{
+        name: Publisher("https://www.cs.toronto.edu/~kriz/", {source.binary.archive: source.binary.md5})
+        for name, source in CIFAR_SETS.items()
+    },
 }
 # fmt: on
 
 _DEBIAN_PACKAGES = {"fashion_mnist": "dataset-fashion-mnist"}
 
 
-def fetch(name: str, root: Path, say: Say, publisher: Publisher | None = None) -> DatasetInfo:
+def fetch(name: str, root: Path, say: Say, publisher: Publisher | None = None) -> Published:
     """Make the set available and return what it is; a set that is found already is left as it is.
 
     Fashion-MNIST comes as a Debian package where this process may install one; every other way leads to the publisher
@@ -65,20 +71,20 @@ def fetch(name: str, root: Path, say: Say, publisher: Publisher | None = None) -
     DataError, or a MachineError where the folder cannot be written; whole files that had arrived are kept.
     """
     try:
-        return describe(name, str(root))
+        return open_published(name, str(root))
     except DataError as missing:
         say(f"{missing.what}: {missing.why}")
     package = _DEBIAN_PACKAGES.get(name)
     if package and publisher is None and install_package(package, say):
         try:
             verify(locate(name, str(root)), IDX_SETS[name].sha256)
-            return describe(name, str(root))
+            return open_published(name, str(root))
         except DataError as error:
             say(f"{error.what}: {error.why}")
     download(publisher or PUBLISHERS[name], root / name, say)
-    if publisher is None:  # MD5 alone does not tell a forger's file from the publisher's
+    if publisher is None and name in IDX_SETS:  # MD5 alone does not tell a forger's file from the publisher's
         verify(locate(name, str(root)), IDX_SETS[name].sha256)
-    return describe(name, str(root))
+    return open_published(name, str(root))
 
 
 def install_package(package: str, say: Say) -> bool:

@@ -1,15 +1,18 @@
 """From images as stored (uint8) to what the network sees (float32): fit to the size, match the channels, normalise."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lenext.errors import DataError, UsageError
 
-_CHUNK = 4096  # images a step of the statistics: bounds the memory, changes nothing
+Fit = Literal["crop", "pad", "squash"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +20,9 @@ class Preprocessing:
     """How images become the network's input.
 
     size: (height, width). mean, std: one a channel, in units where white is 1. border: pixels of background (value 0)
-    on each side, inside `size`; an image is scaled to what is left, unless it has that size already.
+    on each side, inside `size`; an image is scaled to what is left, unless it has that size already. fit: what becomes
+    of an image of another shape: "crop" fills the frame and cuts off what sticks out on both sides, "pad" shows all of
+    it between background, "squash" distorts it.
     """
 
     size: tuple[int, int]
@@ -25,6 +30,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     border: int = 0
+    fit: Fit = "squash"
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
@@ -38,17 +44,36 @@ class Preprocessing:
         if not all(map(math.isfinite, self.mean)) or not all(math.isfinite(s) and s > 0 for s in self.std):
             raise _unusable(f"mean {self.mean} and std {self.std} are not finite with std above 0")
 
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Height and width within the border."""
+        return (self.size[0] - 2 * self.border, self.size[1] - 2 * self.border)
 
-def preprocess(images: Tensor, p: Preprocessing) -> Tensor:
-    """Return float32 (N, channels, *size) of uint8 (N, C, H, W)."""
+    @property
+    def min_side(self) -> int:
+        """The shorter side that a decoded image keeps at least: twice what is needed leaves the scaling its detail."""
+        return 2 * max(self.inner)
+
+
+def preprocess(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
+    """Return float32 (N, channels, *size) of N images, uint8 (C, H, W) each."""
     return normalise(fit(images, p), p)
 
 
-def fit(images: Tensor, p: Preprocessing) -> Tensor:
-    """Bring uint8 (N, C, H, W) to uint8 (N, channels, *size): scaled, matched in channels, framed."""
-    inner = (p.size[0] - 2 * p.border, p.size[1] - 2 * p.border)
-    if tuple(images.shape[-2:]) != inner:
-        images = _resize(images, inner)
+def fit(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
+    """Bring N images, uint8 (C, H, W) each, to uint8 (N, channels, *size): scaled, matched in channels, framed."""
+    rows: list[Tensor] = [torch.empty(0)] * len(images)
+    for places, group in _of_one_shape(images):
+        fitted = enframe(_fill(group, p), p)
+        if len(places) == len(images):
+            return fitted
+        for place, image in zip(places, fitted, strict=True):
+            rows[place] = image
+    return torch.stack(rows)
+
+
+def enframe(images: Tensor, p: Preprocessing) -> Tensor:
+    """Match the channels of uint8 (N, C, *inner) and add the border: uint8 (N, channels, *size)."""
     images = _match_channels(images, p.channels)
     return F.pad(images, (p.border,) * 4) if p.border else images
 
@@ -62,30 +87,52 @@ def normalise(images: Tensor, p: Preprocessing) -> Tensor:
     return result.mul_(result.new_tensor(scale).view(shape)).add_(result.new_tensor(offset).view(shape))
 
 
-def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (mean, std) of each channel in [0, 1] units, of uint8 (N, C, H, W).
+def statistics(images: Iterable[Sequence[Tensor]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (mean, std) of each channel in [0, 1] units, of images in portions, uint8 (C, H, W) each.
 
     Exact: from the integer sums of the values and of their squares, rounded once at the end. std divides by the number
     of pixels, as the published figures do.
     """
-    means, deviations = [], []
-    for channel in range(images.shape[1]):
-        counts = torch.zeros(256, dtype=torch.int64, device=images.device)
-        for start in range(0, len(images), _CHUNK):
-            counts += torch.bincount(images[start : start + _CHUNK, channel].flatten(), minlength=256)
-        histogram = counts.tolist()
-        n = sum(histogram)
-        total = sum(value * count for value, count in enumerate(histogram))
-        squares = sum(value * value * count for value, count in enumerate(histogram))
-        if n * squares == total * total:  # no pixels, or all the same
-            raise DataError(
-                "cannot normalise these images",
-                why=f"every pixel of channel {channel} has the same value" if n else "there are no pixels",
-                advice="check that these are images",
-            )
-        means.append(total / (255 * n))
-        deviations.append(math.sqrt((n * squares - total * total) / (n * n)) / 255)
-    return tuple(means), tuple(deviations)
+    counts = np.zeros((0, 256), np.int64)
+    for portion in images:
+        for _, group in _of_one_shape(portion):
+            channels = [torch.bincount(group[:, c].flatten(), minlength=256).numpy() for c in range(group.shape[1])]
+            counts = counts + np.stack(channels) if len(counts) else np.stack(channels)
+    if not len(counts):
+        raise _no_range("there are no pixels")
+    means, deviations = zip(*(_moments(channel, row.tolist()) for channel, row in enumerate(counts)), strict=True)
+    return means, deviations
+
+
+def _moments(channel: int, histogram: list[int]) -> tuple[float, float]:
+    n = sum(histogram)
+    total = sum(value * count for value, count in enumerate(histogram))
+    squares = sum(value * value * count for value, count in enumerate(histogram))
+    if n * squares == total * total:  # no pixels, or all the same
+        raise _no_range(f"every pixel of channel {channel} has the same value" if n else "there are no pixels")
+    return total / (255 * n), math.sqrt((n * squares - total * total) / (n * n)) / 255
+
+
+def _of_one_shape(images: Sequence[Tensor]) -> list[tuple[list[int], Tensor]]:
+    """Stack images that have the same shape: their places, and uint8 (n, C, H, W)."""
+    places: dict[torch.Size, list[int]] = {}
+    for place, image in enumerate(images):
+        places.setdefault(image.shape, []).append(place)
+    return [(group, torch.stack([images[place] for place in group])) for group in places.values()]
+
+
+def _fill(images: Tensor, p: Preprocessing) -> Tensor:
+    """Scale uint8 (n, C, H, W) as `p.fit` says, and cut or pad it to the size within the border."""
+    (height, width), (frame_height, frame_width) = images.shape[-2:], p.inner
+    if (height, width) != p.inner:
+        choose = {"crop": max, "pad": min}.get(p.fit)
+        ratio = choose(frame_height / height, frame_width / width) if choose else 0.0
+        size = (max(round(height * ratio), 1), max(round(width * ratio), 1)) if choose else p.inner
+        images = _resize(images, size) if size != (height, width) else images
+    down, across = frame_height - images.shape[-2], frame_width - images.shape[-1]
+    left, top = int(across / 2), int(down / 2)  # towards zero: an odd rest is at the right and at the bottom
+    edges = (left, across - left, top, down - top)
+    return F.pad(images, edges) if any(edges) else images  # negative edges cut
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -108,6 +155,10 @@ def _match_channels(images: Tensor, channels: int) -> Tensor:
         why="only 1 to 3 (repeated) and 3 to 1 (luma) are defined",
         advice="store the images with 1 or 3 channels",
     )
+
+
+def _no_range(why: str) -> DataError:
+    return DataError("cannot normalise these images", why=why, advice="check that these are images")
 
 
 def _unusable(why: str) -> UsageError:

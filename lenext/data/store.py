@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,8 @@ class Store(Protocol):
     """Images with labels, all alike whether they lie in memory, in a cache or in files."""
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """(N,) class numbers."""
+    def labels(self) -> npt.NDArray[Any]:
+        """int64 (N,) class numbers; of a multi-label task float32 (N, K), 1 where the image has the class."""
 
     @property
     def ids(self) -> Sequence[str]:
@@ -26,8 +26,8 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Return the images at `indices`, in that order: uint8 (n, C, H, W)."""
+    def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
+        """Return the images at `indices`, in that order: uint8 (C, H, W) each, of one size or of many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class ArrayStore:
     """All images in one tensor: uint8 (N, C, H, W)."""
 
     images: Tensor
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any]
     ids: Sequence[str]
 
     def __post_init__(self) -> None:
@@ -55,9 +55,10 @@ class ArrayStore:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Return the images at `indices`, in that order: uint8 (n, C, H, W)."""
-        return self.images[torch.from_numpy(np.asarray(indices, dtype=np.int64)).to(self.images.device)]
+    def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
+        """Return the images at `indices`, in that order: uint8 (C, H, W) each."""
+        chosen = torch.from_numpy(np.asarray(indices, dtype=np.int64)).to(self.images.device)
+        return list(self.images[chosen].unbind(0))
 
 
 class Subset:
@@ -66,15 +67,40 @@ class Subset:
     def __init__(self, store: Store, indices: npt.NDArray[np.int64]) -> None:
         self.store = store
         self.indices = np.asarray(indices, dtype=np.int64)
-        self.labels: npt.NDArray[np.int64] = store.labels[self.indices]
+        self.labels: npt.NDArray[Any] = store.labels[self.indices]
         self.ids: Sequence[str] = tuple(store.ids[i] for i in self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Return the images at `indices` of this subset, in that order: uint8 (n, C, H, W)."""
+    def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
+        """Return the images at `indices` of this subset, in that order: uint8 (C, H, W) each."""
         return self.store.read(self.indices[indices])
+
+
+class CachedStore:
+    """Another store whose images stay in memory once they were read, up to `limit` bytes of them."""
+
+    def __init__(self, store: Store, limit: int) -> None:
+        self.store = store
+        self.limit = limit
+        self.labels: npt.NDArray[Any] = store.labels
+        self.ids: Sequence[str] = store.ids
+        self._kept: dict[int, Tensor] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
+        """Return the images at `indices`, in that order: uint8 (C, H, W) each, to be read and not written."""
+        missing = [index for index in dict.fromkeys(indices.tolist()) if index not in self._kept]
+        fresh = dict(zip(missing, self.store.read(np.array(missing, np.int64)), strict=True)) if missing else {}
+        for index, image in fresh.items():
+            if self._bytes + image.numel() <= self.limit:  # two threads may add one image twice: no harm is done
+                self._kept[index] = image
+                self._bytes += image.numel()
+        return [fresh[index] if index in fresh else self._kept[index] for index in indices.tolist()]
 
 
 def pixel_ids(split: str, images: npt.NDArray[np.uint8]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from lenext.data.batches import Batch, eval_batches
 from lenext.data.preprocessing import Preprocessing, preprocess
 from lenext.data.store import Store
 from lenext.errors import DataError, UsageError
-from lenext.predictions import softmax
+from lenext.predictions import sigmoid, softmax
 
 BATCH_SIZE = 256
 
@@ -36,11 +36,11 @@ _PRODUCTS: tuple[Any, ...] = (
 
 
 def score_store(
-    model: nn.Module, store: Store, preprocessing: Preprocessing, *, batch_size: int = BATCH_SIZE
+    model: nn.Module, store: Store, preprocessing: Preprocessing, *, batch_size: int = BATCH_SIZE, workers: int = 0
 ) -> NDArray[np.float32]:
     """Scores (N, K) of every image of the store, in its order; `score_batches` gives them as they are computed."""
     _check_counts(len(store), batch_size)
-    return np.concatenate(list(score_batches(model, eval_batches(store, preprocessing, batch_size))))
+    return np.concatenate(list(score_batches(model, eval_batches(store, preprocessing, batch_size, workers))))
 
 
 def score_batches(model: nn.Module, batches: Iterable[Batch]) -> Iterator[NDArray[np.float32]]:
@@ -63,8 +63,7 @@ def predict_images(
             )
     scores = []
     for start in range(0, len(images), batch_size):
-        batch = [preprocess(image.unsqueeze(0), preprocessing) for image in images[start : start + batch_size]]
-        scores.append(score_images(model, torch.cat(batch)))
+        scores.append(score_images(model, preprocess(images[start : start + batch_size], preprocessing)))
     return np.concatenate(scores)
 
 
@@ -78,11 +77,14 @@ def score_images(model: nn.Module, images: Tensor) -> NDArray[np.float32]:
         return scores[:n].float().cpu().numpy()
 
 
-def describe_prediction(scores: NDArray[np.float32], classes: Sequence[str], k: int = 5) -> dict[str, Any]:
+def describe_prediction(
+    scores: NDArray[np.float32], classes: Sequence[str], k: int = 5, *, multi_label: bool = False
+) -> dict[str, Any]:
     """Turn one row of scores (K,) into {"class", "index", "probability", "top5"}, JSON-ready.
 
     "top5" lists the `k` likeliest classes (all, where there are fewer), each as {"class", "index", "probability"}, the
-    likeliest first; of equal ones the lower index comes first.
+    likeliest first; of equal ones the lower index comes first. With `multi_label` each class has a probability of its
+    own, and "classes" lists those above one half.
     """
     if scores.shape != (len(classes),) or not len(classes) or not np.isfinite(scores).all():
         raise DataError(
@@ -91,11 +93,14 @@ def describe_prediction(scores: NDArray[np.float32], classes: Sequence[str], k: 
             f"for {len(classes)} classes",
             advice="check that the class names belong to the network, and that its weights are finite",
         )
-    probabilities = softmax(scores)
+    probabilities = sigmoid(scores) if multi_label else softmax(scores)
     ranking = [
         {"class": classes[index], "index": int(index), "probability": float(probabilities[index])}
         for index in np.argsort(-scores, kind="stable")[: max(k, 1)]
     ]
+    if multi_label:
+        present = [classes[index] for index in np.flatnonzero(probabilities > 0.5).tolist()]
+        return {**ranking[0], "top5": ranking, "classes": present}
     return {**ranking[0], "top5": ranking}
 
 

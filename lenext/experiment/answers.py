@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+import torch
 
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.config import digest, from_mapping, read_toml
 from lenext.data.decode import decode_file
 from lenext.data.preprocessing import Preprocessing
-from lenext.data.sources import open_split
-from lenext.data.split import read_split, split_digest
-from lenext.data.store import Store, Subset
-from lenext.errors import ConflictError
+from lenext.data.sources import Source, find_source
+from lenext.data.split import split_digest
+from lenext.data.store import Store
 from lenext.evaluation.scoring import describe_prediction, predict_images, score_store
-from lenext.experiment.config import Experiment
-from lenext.judge.metrics import Metrics, measure, worst_mistakes
+from lenext.experiment.config import Experiment, checkpoint_folder
+from lenext.experiment.material import count_workers, open_test, recorded_division
+from lenext.judge.metrics import Metrics, MultiLabelMetrics, measure, worst_mistakes
 from lenext.models.classifier import Classifier
 from lenext.predictions import Predictions
 
@@ -27,10 +27,12 @@ GALLERY_MISTAKES = 24
 FILES_AT_A_TIME = 32  # photographs in memory at their full size
 
 
-def evaluate(run: Path | str, split: Literal["test", "validation"] = "test") -> Metrics:
+def evaluate(
+    run: Path | str, split: Literal["test", "validation"] = "test", *, source: Source | None = None
+) -> Metrics | MultiLabelMetrics:
     """Score the run's chosen checkpoint on a split; write predictions, metrics and, of test, the gallery into the run.
 
-    Every opening of the test split is counted in `run.json`.
+    Every opening of the test split is counted in `run.json`. source: the data itself, where it came as arrays.
     """
     run = Path(run)
     runs.load_run(run)
@@ -40,9 +42,10 @@ def evaluate(run: Path | str, split: Literal["test", "validation"] = "test") -> 
         experiment = from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML))
         loaded = checkpoints.load(run / index["chosen"])
         model = checkpoints.restore(loaded)
-        store = _open(run, experiment, split)
+        source = source or find_source(experiment.data.name, experiment.data.root)
+        store = _open(run, source, experiment, split)
         runs.update_run(run, test_opened=index["test_opened"] + (split == "test"))
-        predictions = predict_store(model, store, loaded.card, split)
+        predictions = predict_store(model, store, loaded.card, split, count_workers(store, experiment.data))
         predictions.save(run / runs.predictions_name(split))
         metrics = measure(predictions)
         about = {"split": split, "checkpoint": index["chosen"], "model": loaded.card.model, "epoch": loaded.card.epoch}
@@ -53,12 +56,12 @@ def evaluate(run: Path | str, split: Literal["test", "validation"] = "test") -> 
     return metrics
 
 
-def predict_store(model: Classifier, store: Store, card: checkpoints.Card, split: str) -> Predictions:
+def predict_store(model: Classifier, store: Store, card: checkpoints.Card, split: str, workers: int = 0) -> Predictions:
     """Score every image of a store as the card says that the network is fed."""
     return Predictions(
         ids=tuple(store.ids),
         labels=store.labels,
-        scores=score_store(model, store, from_mapping(Preprocessing, card.preprocessing)),
+        scores=score_store(model, store, from_mapping(Preprocessing, card.preprocessing), workers=workers),
         classes=card.classes,
         split=split,
         split_digest=split_digest(store.ids),
@@ -78,10 +81,14 @@ def predict(path: Path | str, files: Sequence[Path | str]) -> list[dict[str, Any
     answers = []
     for start in range(0, len(files), FILES_AT_A_TIME):
         batch = files[start : start + FILES_AT_A_TIME]
-        images = [decode_file(Path(file), preprocessing.channels) for file in batch]
+        images = [decode_file(Path(file), preprocessing.channels, preprocessing.min_side) for file in batch]
         scores = predict_images(model, images, preprocessing)
+        card = loaded.card
         rows = zip(batch, scores, strict=True)
-        answers += [{"file": str(file), **describe_prediction(row, loaded.card.classes)} for file, row in rows]
+        answers += [
+            {"file": str(file), **describe_prediction(row, card.classes, multi_label=card.multi_label)}
+            for file, row in rows
+        ]
     return answers
 
 
@@ -90,35 +97,10 @@ def load(path: Path | str) -> Classifier:
     return checkpoints.restore(checkpoints.load(checkpoint_folder(Path(path))))
 
 
-def split_rows(run: Path, store: Store) -> dict[str, npt.NDArray[np.int64]]:
-    """The run's own split as rows of `store`; images that the store no longer has are a ConflictError (exit 5)."""
-    runs.verify(run, runs.SPLIT_CSV)
-    row = {name: number for number, name in enumerate(store.ids)}
-    parts = read_split(run / runs.SPLIT_CSV)
-    missing = [name for names in parts.values() for name in names if name not in row]
-    if missing:
-        raise ConflictError(
-            f"the data is not what {run} was trained on",
-            why=f"{len(missing)} of its images are not there, {missing[0]} the first",
-            kept="the run, untouched",
-            advice="put the data back, or train a new run",
-        )
-    return {part: np.array([row[name] for name in parts.get(part, ())], np.int64) for part in ("train", "validation")}
-
-
-def checkpoint_folder(path: Path) -> Path:
-    """The folder itself where it is a checkpoint, else the checkpoint that the run chose."""
-    if (path / checkpoints.MANIFEST).is_file():
-        return path
-    return path / str(runs.load_run(path)["chosen"])
-
-
-def _open(run: Path, experiment: Experiment, split: Literal["test", "validation"]) -> Store:
-    data = experiment.data
+def _open(run: Path, source: Source, experiment: Experiment, split: Literal["test", "validation"]) -> Store:
     if split == "test":
-        return open_split(data.name, "test", data.root)
-    store = open_split(data.name, "train", data.root)
-    return Subset(store, split_rows(run, store)["validation"])
+        return open_test(run, source, experiment.data, experiment.size)
+    return recorded_division(run, source, experiment.data, experiment.size)["validation"]
 
 
 def _gallery(model: Classifier, store: Store, predictions: Predictions) -> bytes:
@@ -128,7 +110,7 @@ def _gallery(model: Classifier, store: Store, predictions: Predictions) -> bytes
     content = io.BytesIO()
     np.savez_compressed(
         content,
-        mistakes=store.read(rows).permute(0, 2, 3, 1).numpy(),
+        mistakes=torch.stack(store.read(rows)).permute(0, 2, 3, 1).numpy(),
         mistakes_row=rows,
         filters=filters.detach().numpy(),
         filters_name=np.array(name),

@@ -1,16 +1,21 @@
 """What decides a run's result, and how names, recipe and settings resolve into it. Imports no torch until composed."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
+from lenext import checkpoint as checkpoints
+from lenext import run as runs
 from lenext.config import from_mapping, override, to_mapping
 from lenext.data.config import AugmentConfig, DataConfig
-from lenext.data.sources import describe
+from lenext.data.sources import Source
 from lenext.data.split import validation_count
 from lenext.errors import UsageError
+from lenext.models.catalog import canonical_name
 from lenext.models.sizing import choose_row
-from lenext.recipes import default_recipe, read_recipe
+from lenext.recipes import FINE_TUNING, default_recipe, read_recipe
 from lenext.training.config import TrainingConfig
 
 
@@ -18,13 +23,16 @@ from lenext.training.config import TrainingConfig
 class Experiment:
     """Everything that decides a run's result, resolved: the content of `config.toml`.
 
-    model: a row of the catalog. size: height and width of the images that it sees. seed: of the weights, the order,
-    the augmentation and the network's own noise.
+    model: a row of the catalog. network: fields of the row that are changed. size: height and width of the images that
+    it sees. weights: a checkpoint that training begins from. seed: of the weights, the order, the augmentation and the
+    network's own noise.
     """
 
     model: str
+    network: Mapping[str, Any] = field(default_factory=dict)
     size: int
     recipe: str
+    weights: str = ""
     seed: int = 0
     data: DataConfig
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -33,34 +41,38 @@ class Experiment:
 
 def compose(
     data: DataConfig,
+    source: Source,
     model: str,
     *,
+    weights: str = "",
     recipe: str = "",
     size: int = 0,
-    epochs: int | None = None,
     seed: int = 0,
     settings: Sequence[str] = (),
 ) -> tuple[Experiment, list[str]]:
     """Resolve names, recipe and `a.b=value` settings into an Experiment, and say in sentences what was decided.
 
-    recipe, size, epochs: without them the network's own recipe, the size of the written rule (`lenext.models.sizing`)
-    and the recipe's epochs. Settings come last and win over everything.
+    weights: a run or a checkpoint folder to begin from, whose network and size are taken over; `model` may then be "".
+    recipe, size: without them the network's own recipe and the size of the written rule (`lenext.models.sizing`).
+    Settings come last and win over everything, the later over the earlier.
     """
     _refuse_names(settings)
-    info = describe(data.name, data.root)
-    row, pixels, sentence = choose_row(model, max(info.native_size), size)
-    recipe = recipe or default_recipe(row)
+    row, pixels, network, sentence = _choose_network(source, model, weights, size)
+    recipe = recipe or (FINE_TUNING if weights else default_recipe(row, max(source.native_size or (0,))))
     _, tables = read_recipe(recipe)
-    decided = [f"{info.description} ({info.found})", sentence, f"recipe {recipe}"]
-    if tables.get("augment", {}).get("flip") and not info.mirror:
+    decided = [f"{source.description} ({source.found})", *source.ignored, sentence, f"recipe {recipe}"]
+    if tables.get("augment", {}).get("flip") and not source.mirror:
         tables = override(tables, ["augment.flip=false"])
         decided[-1] += f", without its flip: {data.name} has no mirrored images"
-    if epochs is not None:
-        tables = override(tables, [f"training.epochs={epochs}"])
-    mapping = {"model": row, "size": pixels, "recipe": recipe, "seed": seed, "data": to_mapping(data), **tables}
+    mapping = {
+        "model": row, "network": network, "size": pixels, "recipe": recipe, "weights": weights, "seed": seed,
+        "data": {**to_mapping(data), "name": source.name}, **tables,
+    }  # fmt: skip
     experiment = from_mapping(Experiment, override(mapping, settings))
-    count = validation_count(experiment.data.validation, info.train)
-    if experiment.training.schedule.name == "plateau" and count == 0:
+    count = experiment.data.validation
+    if "train" in source.counts and "validation" not in source.counts:
+        count = validation_count(count, source.counts["train"])
+    if experiment.training.schedule.name == "plateau" and count == 0 and "validation" not in source.counts:
         raise UsageError(
             "cannot wait for a plateau without validation",
             why="the schedule 'plateau' watches the loss on held-out images",
@@ -69,13 +81,44 @@ def compose(
     return replace(experiment, data=replace(experiment.data, validation=count)), decided
 
 
+def _choose_network(source: Source, model: str, weights: str, size: int) -> tuple[str, int, dict[str, Any], str]:
+    """Return the row, the size, the row's changed fields, and a sentence on them."""
+    if not weights:
+        row, pixels, sentence = choose_row(model, max(source.native_size or (0,)), size)
+        return row, pixels, {}, sentence
+    card = checkpoints.load(checkpoint_folder(Path(weights))).card
+    if model and canonical_name(model) != card.model:
+        raise UsageError(
+            f"cannot train {model} from {weights}", why=f"its network is {card.model}", advice="leave --model out"
+        )
+    row, pixels, _ = choose_row(card.model, 0, size or int(card.preprocessing["size"][0]))
+    network = {key: value for key, value in card.changes.items() if key not in ("num_classes", "in_channels")}
+    return row, pixels, network, f"{row} at {pixels}x{pixels}, from the weights in {weights} (trained on {card.data})"
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """The folder itself where it is a checkpoint, else the checkpoint that the run chose."""
+    if (path / checkpoints.MANIFEST).is_file():
+        return path
+    return path / str(runs.load_run(path)["chosen"])
+
+
+def with_epochs(epochs: int | None) -> list[str]:
+    """The setting for a number of epochs, or none where the recipe's holds."""
+    return [] if epochs is None else [f"training.epochs={epochs}"]
+
+
 def command_line(experiment: Experiment, settings: Sequence[str], thread_count: int) -> str:
     """The command that makes the run again, into a folder of its own choice, to the same bits on the same machine."""
     words = ["lenext", "train", experiment.data.name, "--model", experiment.model, "--recipe", experiment.recipe]
+    words += ["--weights", experiment.weights] if experiment.weights else []
     words += ["--size", str(experiment.size), "--epochs", str(experiment.training.epochs)]
     words += ["--seed", str(experiment.seed)]
-    kept = [s for s in settings if s.partition("=")[0].strip() not in ("training.threads", "training.epochs", "seed")]
-    for setting in (*kept, f"training.threads={thread_count}"):
+    pinned = {"training.threads": thread_count}
+    if experiment.training.steps:
+        pinned["training.steps"] = experiment.training.steps
+    kept = [s for s in settings if s.partition("=")[0].strip() not in (*pinned, "training.epochs", "seed")]
+    for setting in (*kept, *(f"{key}={value}" for key, value in pinned.items())):
         words += ["--set", setting]
     return shlex.join(words)
 
@@ -84,6 +127,6 @@ def _refuse_names(settings: Sequence[str]) -> None:
     """Names decide much else when they are resolved; a setting would change the name and nothing behind it."""
     for setting in settings:
         key = setting.partition("=")[0].strip()
-        if key in ("model", "recipe", "size", "data.name"):
+        if key in ("model", "recipe", "size", "weights", "data.name"):
             option = "the data's name" if key == "data.name" else f"--{key}"
             raise UsageError(f"cannot set {key!r}", why="much else follows from it", advice=f"use {option}")

@@ -9,6 +9,9 @@ from lenext.errors import UsageError
 
 FOLDER = Path(__file__).parent
 FALLBACK = "one_cycle"
+PHOTOGRAPHS = "photographs"
+FINE_TUNING = "fine_tuning"
+SMALL = 64  # pixels: larger images are taken for photographs
 TABLES = ("training", "augment")
 
 
@@ -47,6 +50,7 @@ def read_recipe(name: str) -> tuple[About, dict[str, Any]]:
     return about, tables
 
 
-def default_recipe(model: str) -> str:
-    """The recipe that names the network as its own, else the fallback."""
-    return next((name for name in list_recipes() if model in read_recipe(name)[0].default_for), FALLBACK)
+def default_recipe(model: str, native: int) -> str:
+    """The recipe that names the network as its own, else the one for images of `native` pixels (0: of many sizes)."""
+    fallback = FALLBACK if 0 < native <= SMALL else PHOTOGRAPHS
+    return next((name for name in list_recipes() if model in read_recipe(name)[0].default_for), fallback)

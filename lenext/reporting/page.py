@@ -7,9 +7,13 @@ from typing import Any
 from markupsafe import Markup
 
 from lenext import run as runs
+from lenext.judge.metrics import Metrics
+from lenext.judge.ranking import worst_mistakes
 from lenext.papers import load_papers
-from lenext.reporting import views
+from lenext.predictions import Predictions
+from lenext.reporting import judged, views
 from lenext.reporting.pictures import Picture, filter_pictures
+from lenext.reporting.plots import reliability_chart
 from lenext.reporting.reading import Gallery, RunFiles, finite, read_run
 from lenext.reporting.tables import duration, percent
 
@@ -27,13 +31,16 @@ def write_report(run: Path | str) -> Path:
 
 def render(files: RunFiles) -> str:
     """Return the page as HTML; every text of the run is escaped, and the page forbids itself any request or script."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, range=views.between, whole=views.whole, number=views.number)
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        percent=percent, range=views.between, span=views.span, whole=views.whole, number=views.number
+    )
     environment.filters["probability"] = views.probability
-    template = environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
-    return template.render(**_context(files))
+    return environment.get_template("page.html").render(**_context(files))
 
 
 def _context(files: RunFiles) -> dict[str, Any]:
@@ -53,8 +60,10 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "opened_often": (finite(index.get("test_opened")) or 0) > 1,
         "evaluate": shlex.join(["lenext", "eval", str(files.path)]),
         "tiles": views.tiles(files),
-        "charts": {key: Markup(svg) for key, svg in views.charts(files.epochs).items()},  # numbers only
+        "charts": {key: Markup(svg) for key, svg in views.charts(files).items()},  # numbers only
         "training_facts": views.training_facts(files),
+        "facts": files.data,
+        "balance": views.class_balance(files.data) if files.data else None,
         "filters": _filters(gallery) if gallery else [],
         "filter_shape": gallery.filters.shape if gallery else (),
         "filters_name": gallery.filters_name if gallery else "",
@@ -77,21 +86,54 @@ def _test_context(files: RunFiles) -> dict[str, Any] | None:
     metrics, predictions = files.metrics, files.predictions
     if metrics is None or predictions is None:
         return None
-    checkpoint = str(files.evaluated.get("checkpoint") or files.index.get("chosen", ""))
     epoch = finite(files.evaluated.get("epoch"))
-    rows, start = views.class_rows(metrics)
-    tabled = len(metrics.per_class) <= views.MATRIX_LIMIT
+    rows, start = judged.class_rows(metrics)
+    seen = _named(metrics, predictions, files.gallery) if isinstance(metrics, Metrics) else _decided(files)
     return {
         "metrics": metrics,
-        "checkpoint": views.CHECKPOINTS.get(checkpoint, f"the checkpoint {checkpoint}"),
+        "multi_label": predictions.multi_label,
+        "checkpoint": views.checkpoint_name(files),
         "epoch": None if epoch is None else int(epoch),
         "views": predictions.views,
         "names": [row.name for row in metrics.per_class],
-        "cells": views.confusion_cells(metrics) if tabled else [],
-        "matrix": None if tabled else views.confusion_picture(metrics),
-        "pairs": views.confused_pairs(metrics),
         "classes": rows,
         "bar_start": start,
-        "mistakes": views.mistakes(files),
-        "wrong": metrics.n - sum(metrics.confusion[place][place] for place in range(len(metrics.confusion))),
+        "wrong": judged.count_wrong(metrics),
+        **_calibration(predictions),
+        **seen,
     }
+
+
+def _named(metrics: Metrics, predictions: Predictions, gallery: Gallery | None) -> dict[str, Any]:
+    """Return the confusion matrix, its panels and the worst mistakes."""
+    shown = judged.named_images(predictions, gallery) if gallery else {}
+    panels = judged.panels(predictions, shown)
+    tabled = len(metrics.per_class) <= judged.MATRIX_LIMIT
+    pairs = judged.confused_pairs(metrics, judged.PAIRS if tabled else judged.MANY_PAIRS, opening=panels)
+    if not tabled:  # nothing but the pairs opens them
+        panels = {cell: panel for cell, panel in panels.items() if panel.id in {pair.panel for pair in pairs}}
+    return {
+        "cells": judged.confusion_cells(metrics, panels) if tabled else [],
+        "matrix": None if tabled else judged.confusion_picture(metrics),
+        "pairs": pairs,
+        "panels": list(panels.values()),
+        "mistakes": [shown[row] for row in worst_mistakes(predictions).tolist() if row in shown],
+    }
+
+
+def _decided(files: RunFiles) -> dict[str, Any]:
+    """Return the worst mistakes of a multi-label task, which has no confusion matrix."""
+    predictions, gallery = files.predictions, files.gallery
+    shown = judged.decided_images(predictions, gallery) if predictions and gallery else {}
+    worst = worst_mistakes(predictions).tolist() if predictions else []
+    return {"panels": [], "mistakes": [shown[row] for row in worst if row in shown]}
+
+
+def _calibration(predictions: Predictions) -> dict[str, Any]:
+    bins = judged.calibration_bins(predictions)
+    told = ", ".join(f"{one.accuracy:.0%} at {one.confidence:.0%}" for one in bins if one.count)
+    vertical = "Share of classes that are there" if predictions.multi_label else "Accuracy"
+    chart = reliability_chart(
+        bins, key="reliability", vertical=vertical, description=f"{vertical} by confidence: {told}"
+    )
+    return {"reliability": Markup(chart), "bins": [one for one in bins if one.count]}  # numbers only

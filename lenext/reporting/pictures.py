@@ -1,4 +1,4 @@
-"""Arrays as pictures inside the page: PNG data URIs, enlarged without smoothing so that a pixel stays a square."""
+"""Arrays as pictures inside the page: data URIs as small as they can be, enlarged by the page itself."""
 
 import base64
 import io
@@ -7,34 +7,42 @@ from dataclasses import dataclass
 import numpy as np
 
 RIGHT_RGB, WRONG_RGB = (32, 150, 144), (214, 120, 30)  # readable on a light and on a dark page
+PHOTOGRAPH = 64  # pixels: what is larger than this both ways is a photograph, and a fifth as large as JPEG
+QUALITY = 85  # of JPEG
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image for an `<img>` element: its address (the bytes themselves) and its size in pixels."""
+    """An image for an `<img>` element: its address (the bytes themselves) and the size at which it is shown.
+
+    crisp: each pixel is to be shown as a square.
+    """
 
     uri: str
     width: int
     height: int
+    crisp: bool
 
 
 def picture(pixels: np.ndarray, side: int) -> Picture:
-    """Return uint8 pixels, (H, W) or (H, W, 1 to 4 channels), as a picture whose longer side is about `side`.
+    """Return uint8 pixels, (H, W) or (H, W, 1 to 4 channels), as a picture whose longer side is shown at about `side`.
 
-    Enlarged by a whole factor, nearest neighbour; reduced (only then smoothed) where larger than twice `side`.
+    Shown enlarged by a whole factor, each pixel a square; reduced (only then smoothed) where larger than twice `side`.
     """
     from PIL import Image
 
     image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
-    longer = max(image.size)
-    factor = max(1, round(side / longer))
-    if longer > 2 * side:
+    if max(image.size) > 2 * side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    elif factor > 1:
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    factor = max(1, round(side / max(image.size)))
+    photograph = min(image.size) > PHOTOGRAPH and image.mode in ("L", "RGB")
     encoded = io.BytesIO()
-    image.save(encoded, format="PNG", optimize=True)
-    return Picture("data:image/png;base64," + base64.b64encode(encoded.getvalue()).decode(), *image.size)
+    if photograph:
+        image.save(encoded, format="JPEG", quality=QUALITY, optimize=True)
+    else:
+        image.save(encoded, format="PNG", optimize=True)
+    uri = f"data:image/{'jpeg' if photograph else 'png'};base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    return Picture(uri, image.width * factor, image.height * factor, not photograph)
 
 
 def filter_pictures(filters: np.ndarray, side: int) -> list[Picture]:

@@ -1,18 +1,24 @@
 """Line charts as SVG for the page: the same numbers give the same bytes, and the page's theme gives the colours."""
 
+import contextlib
 import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lenext.judge.calibration import ReliabilityBin
+from lenext.judge.intervals import wilson
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH, HEIGHT, SMALL_HEIGHT = 4.6, 2.9, 1.7  # inches; the page scales the drawing to its column
 LEFT, RIGHT, BOTTOM, TOP = 0.53, 0.85, 0.42, 0.34  # inches around the axes; on the right is room for names
+TALL_HEIGHT, COUNTS_HEIGHT, GAP, NO_NAMES = 3.6, 0.62, 0.2, 0.22  # inches: of the drawing in two parts
 FONT_SIZE = 9.0  # points
 LOGARITHMIC_FROM = 20  # largest over smallest value of a chart
 POINTS = 72  # an inch
@@ -48,13 +54,10 @@ def line_chart(
     `description` is what a screen reader says; `percent` writes fractions as per cent;
     `small` is a lower drawing that begins at zero, its lines without names.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a matplotlibrc of the reader's changes no byte
-        matplotlib.rcParams.update(_style(key))
+    with _styled(key):
         height = SMALL_HEIGHT if small else HEIGHT
         figure = Figure(figsize=(WIDTH, height))
         box = (LEFT / WIDTH, BOTTOM / height, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + TOP) / height)
@@ -79,10 +82,57 @@ def line_chart(
             axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
         if not small:
             _name_lines(axes, lines, (height - BOTTOM - TOP) * POINTS)
-        drawn = io.StringIO()
-        blank = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(drawn, format="svg", transparent=True, metadata=blank)
-    return _for_page(drawn.getvalue(), key, description)
+        return _for_page(figure, key, description)
+
+
+def reliability_chart(bins: Sequence[ReliabilityBin], *, key: str, description: str, vertical: str) -> str:
+    """Draw accuracy against confidence with 95 % intervals over the count of each bin; an `<svg>` as of `line_chart`.
+
+    `vertical` names the accuracy. Wilson's interval of a bin is a line, its mean confidence and accuracy a dot.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
+
+    filled = [one for one in bins if one.count]
+    with _styled(key):
+        figure = Figure(figsize=(WIDTH, TALL_HEIGHT))
+        left, width = LEFT / WIDTH, 1 - (LEFT + NO_NAMES) / WIDTH
+        lower = figure.add_axes((left, BOTTOM / TALL_HEIGHT, width, COUNTS_HEIGHT / TALL_HEIGHT))
+        foot = BOTTOM + COUNTS_HEIGHT + GAP
+        upper = figure.add_axes((left, foot / TALL_HEIGHT, width, 1 - (foot + TOP) / TALL_HEIGHT))
+        upper.plot([0, 1], [0, 1], color=AXIS_COLOUR, linewidth=0.8, linestyle=(0, (3.2, 1.8)))
+        for one in filled:
+            interval = wilson(round(one.accuracy * one.count), one.count)
+            upper.plot(
+                [one.confidence] * 2, interval, color=VALIDATION_COLOUR, linewidth=1.1, alpha=0.55, clip_on=False
+            )
+        x, y = [one.confidence for one in filled], [one.accuracy for one in filled]
+        upper.plot(x, y, color=VALIDATION_COLOUR, linestyle="none", marker="o", markersize=4.5, clip_on=False)
+        edges = [one.low for one in bins]
+        lower.bar(edges, [one.count for one in bins], 1 / len(bins), align="edge", color=VALIDATION_COLOUR, linewidth=0)
+        for axes, title in ((upper, vertical), (lower, "")):
+            _dress(axes, title, right=NO_NAMES)
+            axes.set_axisbelow(True)
+            axes.set_xlim(0, 1.0)
+            axes.xaxis.set_major_locator(MultipleLocator(0.2))
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        upper.set_ylim(0, 1.03)
+        upper.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        upper.set_xlabel("")
+        upper.tick_params(labelbottom=False)
+        lower.set_xlabel("confidence")
+        lower.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
+        return _for_page(figure, key, description)
+
+
+@contextlib.contextmanager
+def _styled(key: str) -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a matplotlibrc of the reader's changes no byte
+        matplotlib.rcParams.update(_style(key))
+        yield
 
 
 def _style(key: str) -> Any:  # matplotlib 3.11 types the keys as a Literal of every name, 3.8 as text
@@ -113,10 +163,10 @@ def _style(key: str) -> Any:  # matplotlib 3.11 types the keys as a Literal of e
     }
 
 
-def _dress(axes: "Axes", title: str) -> None:
+def _dress(axes: "Axes", title: str, right: float = RIGHT) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axes.set_title(title, loc="left", pad=8, x=-LEFT / (WIDTH - LEFT - RIGHT) + 0.01)
+    axes.set_title(title, loc="left", pad=8, x=-LEFT / (WIDTH - LEFT - right) + 0.01)
     axes.set_xlabel("epoch")
     axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
@@ -173,8 +223,12 @@ def _name_lines(axes: "Axes", lines: Sequence[Line], height: float) -> None:
         )
 
 
-def _for_page(svg: str, key: str, description: str) -> str:
-    """Turn matplotlib's document into an element of the page: no prologue, no addresses, ids of its own, themed."""
+def _for_page(figure: "Figure", key: str, description: str) -> str:
+    """Turn the drawing into an element of the page: no prologue, no addresses, ids of its own, themed."""
+    drawn = io.StringIO()
+    blank = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(drawn, format="svg", transparent=True, metadata=blank)
+    svg = drawn.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<style.*?</style>", "", svg, count=1, flags=re.DOTALL)  # it would apply to the whole page
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")

@@ -11,25 +11,30 @@ from typing import Any
 import numpy as np
 
 from lenext import run as runs
-from lenext.config import from_mapping
-from lenext.errors import DataError, UsageError
-from lenext.judge.metrics import Metrics
+from lenext.errors import DataError
+from lenext.judge.metrics import Metrics, MultiLabelMetrics, measure
+from lenext.judge.ranking import worst_mistakes
 from lenext.predictions import Predictions
+from lenext.reporting.findings import DATA_JSON, DataFacts, read_data
 
 SPLIT = "test"
+EARLIER = {"train_accuracy": "train_top1", "validation_score": "validation_top1"}  # the names in lenext 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One line of metrics.jsonl; None where the run did not record the figure."""
+    """One line of metrics.jsonl; None where the run did not record the figure.
+
+    validation_score: top-1 accuracy or, where an image may have several classes, mean average precision.
+    """
 
     epoch: int
     step: int | None = None
     lr: float | None = None
     train_loss: float | None = None
-    train_top1: float | None = None
+    train_accuracy: float | None = None
     validation_loss: float | None = None
-    validation_top1: float | None = None
+    validation_score: float | None = None
     seconds: float | None = None
     images_per_second: float | None = None
 
@@ -38,11 +43,13 @@ class Epoch:
 class Gallery:
     """The pictures of a run.
 
-    mistakes: (M, H, W, C) uint8. mistakes_row: (M,) rows of the predictions. filters: (F, C, kh, kw) float32.
+    thumbnails: (T, H, W, C) uint8, C being 1 or 3; of each, the image is the upper left part whose height and width
+    are in sizes, (T, 2). rows: (T,) rows of the predictions, the worst mistakes first. filters: (F, C, kh, kw) float32.
     """
 
-    mistakes: np.ndarray
-    mistakes_row: np.ndarray
+    thumbnails: np.ndarray
+    sizes: np.ndarray
+    rows: np.ndarray
     filters: np.ndarray
     filters_name: str
 
@@ -51,7 +58,8 @@ class Gallery:
 class RunFiles:
     """The content of a run folder; metrics, predictions and gallery are None until the run is evaluated.
 
-    evaluated: what metrics-test.json tells beside the metrics themselves, such as the checkpoint.
+    metrics: measured again on the predictions, which metrics-test.json must agree with. evaluated: what that file tells
+    beside them, such as the checkpoint. data: what was found in the data, None where the run does not tell.
     """
 
     path: Path
@@ -59,7 +67,8 @@ class RunFiles:
     config: str
     epochs: tuple[Epoch, ...]
     environment: dict[str, Any]
-    metrics: Metrics | None
+    data: DataFacts | None
+    metrics: Metrics | MultiLabelMetrics | None
     evaluated: dict[str, Any]
     predictions: Predictions | None
     gallery: Gallery | None
@@ -71,8 +80,10 @@ def read_run(run: Path) -> RunFiles:
     for key in ("model", "data"):
         if not isinstance(index.get(key), str):
             raise _damaged(run / runs.RUN_JSON, f"it has no {key!r}", "restore it from a copy")
-    metrics, evaluated = _read_metrics(run / runs.metrics_name(SPLIT))
-    predictions = _read_predictions(run, metrics) if metrics else None
+    metrics_path = run / runs.metrics_name(SPLIT)
+    evaluated = runs.read_json(metrics_path) if metrics_path.exists() else {}
+    predictions = _read_predictions(run) if evaluated else None
+    metrics = _agreed(measure(predictions), evaluated, metrics_path) if predictions else None
     gallery_path = run / runs.GALLERY_NPZ
     gallery = _read_gallery(gallery_path, predictions) if gallery_path.exists() else None
     return RunFiles(
@@ -81,6 +92,7 @@ def read_run(run: Path) -> RunFiles:
         config=_read_text(run / runs.CONFIG_TOML),
         epochs=read_epochs(run / runs.METRICS_JSONL),
         environment=runs.read_json(run / runs.ENVIRONMENT_JSON),
+        data=read_data(run / DATA_JSON),
         metrics=metrics,
         evaluated=evaluated,
         predictions=predictions,
@@ -108,7 +120,7 @@ def read_epochs(path: Path) -> tuple[Epoch, ...]:
 def _epoch(record: dict[str, Any]) -> Epoch:
     values: dict[str, Any] = {}
     for field in fields(Epoch):
-        value = record.get(field.name)
+        value = record.get(field.name, record.get(EARLIER.get(field.name, "")))
         if value is not None:
             values[field.name] = int(value) if field.name in ("epoch", "step") else float(value)
     return Epoch(**values)
@@ -123,42 +135,37 @@ def _read_text(path: Path) -> str:
         raise _damaged(path, f"it cannot be read as text: {error}", "restore it from a copy") from error
 
 
-def _read_metrics(path: Path) -> tuple[Metrics | None, dict[str, Any]]:
-    if not path.exists():
-        return None, {}
-    content = runs.read_json(path)
-    known = {field.name for field in fields(Metrics)}
-    try:
-        metrics = from_mapping(Metrics, {key: value for key, value in content.items() if key in known})
-    except UsageError as error:
-        raise _damaged(path, f"{error.what}: {error.why}", _evaluate(path.parent)) from error
-    sizes = {len(metrics.per_class), len(metrics.confusion), *(len(row) for row in metrics.confusion)}
-    total = sum(map(sum, metrics.confusion))
-    if len(sizes) != 1 or total != metrics.n:
-        why = f"its confusion matrix counts {total} images in {len(metrics.confusion)} classes, it speaks of "
-        why += f"{metrics.n} in {len(metrics.per_class)}"
-        raise _damaged(path, why, _evaluate(path.parent))
-    return metrics, {key: value for key, value in content.items() if key not in known}
-
-
-def _read_predictions(run: Path, metrics: Metrics) -> Predictions:
+def _read_predictions(run: Path) -> Predictions:
     path = run / runs.predictions_name(SPLIT)
     if not path.exists():
         raise _damaged(path, f"there is {runs.metrics_name(SPLIT)} but no such file", _evaluate(run))
-    predictions = Predictions.load(path)
-    names = tuple(row.name for row in metrics.per_class)
-    if len(predictions.labels) != metrics.n or predictions.classes != names:
-        why = f"{runs.metrics_name(SPLIT)} was measured on other predictions"
-        raise _damaged(path, why, _evaluate(run))
-    return predictions
+    return Predictions.load(path)
+
+
+def _agreed(metrics: Metrics | MultiLabelMetrics, evaluated: dict[str, Any], path: Path) -> Metrics | MultiLabelMetrics:
+    """Return the metrics if the file tells the same; its counts do, for other figures may differ by their rounding."""
+    measured = metrics.to_mapping()
+    names = [row["name"] for row in measured["per_class"]]
+    try:
+        told = [row["name"] for row in evaluated["per_class"]]
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, f"it has no classes: {error!r}", _evaluate(path.parent)) from error
+    if told != names or any(evaluated.get(key) != measured.get(key) for key in ("n", "confusion", "exact")):
+        why = f"it was measured on other predictions than those in {runs.predictions_name(SPLIT)}"
+        raise _damaged(path, why, _evaluate(path.parent))
+    return metrics
 
 
 def _read_gallery(path: Path, predictions: Predictions | None) -> Gallery:
     try:
         with np.load(path, allow_pickle=False) as stored:
+            # Before thumbnails, lenext kept the worst mistakes alone, all of one size.
+            thumbnails = stored["thumbnails"] if "thumbnails" in stored else stored["mistakes"]
+            whole = np.full((len(thumbnails), 2), thumbnails.shape[1:3])
             gallery = Gallery(
-                mistakes=stored["mistakes"],
-                mistakes_row=stored["mistakes_row"],
+                thumbnails=thumbnails,
+                sizes=stored.get("thumbnails_size", whole),
+                rows=stored["thumbnails_row"] if "thumbnails_row" in stored else stored["mistakes_row"],
                 filters=stored["filters"],
                 filters_name=str(stored["filters_name"]),
             )
@@ -172,18 +179,22 @@ def _read_gallery(path: Path, predictions: Predictions | None) -> Gallery:
 
 def _gallery_fault(gallery: Gallery, predictions: Predictions | None) -> str:
     """Return why the gallery cannot be shown beside these predictions, or nothing."""
-    mistakes, rows, filters = gallery.mistakes, gallery.mistakes_row, gallery.filters
-    if mistakes.ndim != 4 or mistakes.dtype != np.uint8 or (len(mistakes) and mistakes.shape[3] not in (1, 3)):
-        return f"'mistakes' is {mistakes.dtype} {mistakes.shape}, not uint8 (M, H, W, 1 or 3)"
-    if rows.shape != mistakes.shape[:1] or not np.issubdtype(rows.dtype, np.integer):
-        return f"'mistakes_row' is {rows.dtype} {rows.shape}, not one integer for each of {len(mistakes)} mistakes"
+    images, sizes, rows, filters = gallery.thumbnails, gallery.sizes, gallery.rows, gallery.filters
+    if images.ndim != 4 or images.dtype != np.uint8 or (len(images) and images.shape[3] not in (1, 3)):
+        return f"its images are {images.dtype} {images.shape}, not uint8 (T, H, W, 1 or 3)"
+    if rows.shape != images.shape[:1] or not np.issubdtype(rows.dtype, np.integer):
+        return f"its rows are {rows.dtype} {rows.shape}, not one integer for each of {len(images)} images"
+    if sizes.shape != (len(images), 2) or (sizes < 1).any() or (sizes > images.shape[1:3]).any():
+        return f"its images are at most {images.shape[1]} high and {images.shape[2]} wide, their sizes are others"
     if filters.ndim != 4 or not np.issubdtype(filters.dtype, np.floating) or not np.isfinite(filters).all():
         return f"'filters' is {filters.dtype} {filters.shape}, not finite floats (F, C, kh, kw)"
     if predictions is None or not len(rows):
         return ""
-    if rows.min() < 0 or rows.max() >= len(predictions.labels):
-        return f"a mistake is row {rows.max()} of {len(predictions.labels)} predictions"
-    if (predictions.scores[rows].argmax(axis=1) == predictions.labels[rows]).any():
+    if rows.min() < 0 or rows.max() >= len(predictions) or len(np.unique(rows)) < len(rows):
+        return f"its rows go from {rows.min()} to {rows.max()}, not all different, of {len(predictions)} predictions"
+    first = rows[: len(worst_mistakes(predictions))]
+    wrong = predictions.predicted()[first] != predictions.labels[first]
+    if not wrong.reshape(len(first), -1).any(axis=1).all():
         return f"one of its mistakes is none in {runs.predictions_name(SPLIT)}: they come from different evaluations"
     return ""
 

@@ -4,6 +4,10 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lenext.judge.metrics import Metrics, MultiLabelMetrics
 
 HEADINGS = ("network", "test accuracy [95 % interval]", "time", "parameters", "MACs")
 MISSING = "-"
@@ -82,6 +86,28 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def metrics_line(metrics: "Metrics | MultiLabelMetrics") -> str:
+    """Tell an evaluation's main figures in one line: "top-1 91.2 % [90.6, 91.8], top-5 99.0 %, NLL 0.31, ECE 0.012"."""
+    from lenext.judge.metrics import Metrics
+
+    if isinstance(metrics, Metrics):
+        told = f"top-1 {percent(metrics.top1, metrics.top1_interval)}, top-5 {percent(metrics.top5)}"
+    else:
+        told = f"mAP {percent(metrics.mean_ap)}, all labels right {percent(metrics.exact, metrics.exact_interval)}, "
+        told += f"F1 {metrics.macro_f1:.3f} macro, {metrics.micro_f1:.3f} micro"
+    return f"{told}, NLL {metrics.nll:.3f}, ECE {metrics.ece:.3f}"
+
+
+def class_cells(metrics: "Metrics | MultiLabelMetrics") -> list[tuple[str, ...]]:
+    """Return headings and a row a class: name, images, precision, recall, F1 and, multi-label, average precision."""
+    many = any(row.average_precision is not None for row in metrics.per_class)
+    rows = [("class", "images", "precision", "recall", "F1", *(["AP"] if many else []))]
+    for row in metrics.per_class:
+        figures = (row.precision, row.recall, row.f1, row.average_precision)
+        rows.append((row.name, f"{row.support:,}", *(f"{value:.3f}" for value in figures if value is not None)))
+    return rows
 
 
 def _plain_table(cells: Sequence[tuple[str, ...]]) -> str:

@@ -1,4 +1,4 @@
-"""What the page shows, as text and small numbers: every figure is taken from a file of the run, none is made here."""
+"""What the page shows of the run itself, as text and small numbers: its figures, its training, its record."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,14 @@ from typing import Any
 import numpy as np
 
 from lenext import run as runs
-from lenext.judge.metrics import ClassMetrics, Metrics
-from lenext.reporting.pictures import Picture, matrix_picture, picture
+from lenext.judge.metrics import Metrics, MultiLabelMetrics
+from lenext.reporting.findings import DataFacts
 from lenext.reporting.plots import TRAIN_COLOUR, Line, line_chart
 from lenext.reporting.reading import Epoch, RunFiles, finite
 from lenext.reporting.tables import MISSING, count, duration, percent
 
-MATRIX_LIMIT = 30  # classes: a larger confusion matrix is a picture, not a table of numbers
-FULL_STRENGTH = 0.25  # of its row: the share at which a confusion has its full colour
-PAIRS = 6  # confusions told in words
-MISTAKE_SIDE = 112  # pixels
-
-CHECKPOINTS = {"best": "the checkpoint with the best validation accuracy", "last": "the last checkpoint"}
+BYTES_OF_A_WEIGHT = 4  # float32
+CHECKPOINTS = {"best": "the checkpoint with the best validation MEASURE", "last": "the last checkpoint"}
 
 
 @dataclass(frozen=True)
@@ -32,67 +28,40 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell of the confusion matrix: images, colour ("right", "wrong", "empty") and its strength in [0, 1]."""
+class BalanceRow:
+    """One class: its images in each part of the split, and each as a share of the largest such count."""
 
-    count: int
-    kind: str
-    strength: float
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One confusion: images of `true` that were called `said`, and their share of `true`."""
-
-    true: str
-    said: str
-    count: int
-    support: int
-
-    @property
-    def share(self) -> str:
-        """Return the share of the true class that was confused."""
-        return percent(self.count / self.support)
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class; low, high and at are places on the bar in per cent of its length, None where there is no image."""
-
-    metrics: ClassMetrics
-    low: float | None
-    high: float | None
-    at: float | None
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One wrongly named image."""
-
-    picture: Picture
-    true: str
-    said: str
-    probability: float
-    id: str
+    name: str
+    counts: tuple[int, ...]
+    shares: tuple[float, ...]
 
 
 def tiles(files: RunFiles) -> list[Tile]:
-    """Return the figures at the top of the page; the first three only once the run is evaluated."""
+    """Return the figures at the top of the page; those of the test split only once the run is evaluated."""
     index, metrics = files.index, files.metrics
-    shown = []
-    if metrics:
-        low, high = metrics.top1_interval
-        shown = [
-            Tile("Test accuracy", percent(metrics.top1), f"95 % interval {100 * low:.1f} to {100 * high:.1f}"),
-            Tile("NLL", number(metrics.nll, 3), "nats per image, lower is better"),
-            Tile("ECE", percent(metrics.ece), "calibration error, 15 bins"),
-        ]
+    params = finite(index.get("params"))
+    weights = MISSING if params is None else f"{params * BYTES_OF_A_WEIGHT / 1e6:.3g} MB"
     size = _trained_epochs(files.epochs)
     return [
-        *shown,
-        Tile("Parameters", count(finite(index.get("params"))), whole(index.get("params"))),
+        *(_test_tiles(metrics) if metrics else []),
+        Tile("Parameters", count(params), f"{whole(params)}, {weights} as float32"),
         Tile("MACs", count(finite(index.get("macs"))), "multiply-adds per image"),
         Tile("Training time", duration(finite(index.get("train_seconds"))), size),
+    ]
+
+
+def _test_tiles(metrics: Metrics | MultiLabelMetrics) -> list[Tile]:
+    calibration = Tile("ECE", percent(metrics.ece), "calibration error, 15 bins")
+    if isinstance(metrics, Metrics):
+        return [
+            Tile("Test accuracy", percent(metrics.top1), f"95 % interval {span(metrics.top1_interval)}"),
+            Tile("NLL", number(metrics.nll, 3), "nats per image, lower is better"),
+            calibration,
+        ]
+    return [
+        Tile("Test mAP", percent(metrics.mean_ap), f"F1 {metrics.macro_f1:.3f} macro, {metrics.micro_f1:.3f} micro"),
+        Tile("All labels right", percent(metrics.exact), f"95 % interval {span(metrics.exact_interval)}"),
+        calibration,
     ]
 
 
@@ -103,8 +72,9 @@ def openings(times: Any) -> str:
     return {1: "once", 2: "twice"}.get(times, f"{times} times")
 
 
-def charts(epochs: Sequence[Epoch]) -> dict[str, str]:
+def charts(files: RunFiles) -> dict[str, str]:
     """Draw loss, accuracy and learning rate against the epoch; none where no epoch is finished."""
+    epochs = files.epochs
     if not epochs:
         return {}
     x = [epoch.epoch for epoch in epochs]
@@ -114,12 +84,14 @@ def charts(epochs: Sequence[Epoch]) -> dict[str, str]:
         return [line for line in both if any(value is not None for value in line.y)]
 
     loss = lines([epoch.train_loss for epoch in epochs], [epoch.validation_loss for epoch in epochs])
-    top1 = lines([epoch.train_top1 for epoch in epochs], [epoch.validation_top1 for epoch in epochs])
+    title, name = _measure_of(files)
+    seen = [epoch.train_accuracy if name == "accuracy" else None for epoch in epochs]  # another measure than mAP
+    score = lines(seen, [epoch.validation_score for epoch in epochs])
     rate = [Line("rate", x, [epoch.lr for epoch in epochs])]
     return {
         "loss": line_chart(loss, key="loss", title="Loss", description=_told("Loss", loss, ".3f")),
         "accuracy": line_chart(
-            top1, key="accuracy", title="Accuracy", description=_told("Accuracy", top1, ".1%"), percent=True
+            score, key="accuracy", title=title, description=_told(title, score, ".1%"), percent=True
         ),
         "rate": line_chart(
             rate, key="rate", title="Learning rate", description=_told("Learning rate", rate, "g"), small=True
@@ -138,10 +110,10 @@ def training_facts(files: RunFiles) -> list[tuple[str, str]]:
     facts.append(("Epochs", f"{epochs[-1].epoch:,}"))
     if epochs[-1].step is not None:
         facts.append(("Steps", f"{epochs[-1].step:,}"))
-    judged = [epoch for epoch in epochs if finite(epoch.validation_top1) is not None]
+    judged = [(score, epoch) for epoch in epochs if (score := finite(epoch.validation_score)) is not None]
     if judged:
-        best = max(judged, key=lambda epoch: finite(epoch.validation_top1) or 0.0)
-        facts.append(("Best validation accuracy", f"{percent(best.validation_top1)} in epoch {best.epoch}"))
+        score, best = max(judged, key=lambda one: one[0])  # the first of equal ones
+        facts.append((f"Best validation {_measure_of(files)[1]}", f"{percent(score)} in epoch {best.epoch}"))
     for label, values, unit in (
         ("Images per second, median", [epoch.images_per_second for epoch in epochs], whole),
         ("Time per epoch, median", [epoch.seconds for epoch in epochs], duration),
@@ -152,71 +124,20 @@ def training_facts(files: RunFiles) -> list[tuple[str, str]]:
     return facts
 
 
-def confusion_cells(metrics: Metrics) -> list[list[Cell]]:
-    """Return the confusion matrix as rows of cells, one row a true class."""
-    strengths = _strengths(metrics)
+def checkpoint_name(files: RunFiles) -> str:
+    """Say which checkpoint was judged."""
+    checkpoint = str(files.evaluated.get("checkpoint") or files.index.get("chosen", ""))
+    known = CHECKPOINTS.get(checkpoint, f"the checkpoint {checkpoint}")
+    return known.replace("MEASURE", _measure_of(files)[1])
+
+
+def class_balance(data: DataFacts) -> list[BalanceRow]:
+    """Return the images of each class by part of the split, in the order of the classes."""
+    names = dict.fromkeys(name for part in data.parts for name in part.classes)
+    table = {name: tuple(part.classes.get(name, 0) for part in data.parts) for name in names}
+    largest = max((max(counts) for counts in table.values()), default=0)
     return [
-        [
-            Cell(images, "empty" if not images else "right" if row == column else "wrong", strengths[row, column])
-            for column, images in enumerate(line)
-        ]
-        for row, line in enumerate(metrics.confusion)
-    ]
-
-
-def confusion_picture(metrics: Metrics) -> Picture:
-    """Return the confusion matrix as a picture, for many classes."""
-    return matrix_picture(_strengths(metrics), side=720)
-
-
-def confused_pairs(metrics: Metrics, limit: int = PAIRS) -> list[Pair]:
-    """Return the most frequent confusions, most images first."""
-    matrix = np.array(metrics.confusion)
-    np.fill_diagonal(matrix, 0)
-    names = [row.name for row in metrics.per_class]
-    order = np.argsort(-matrix, axis=None, kind="stable")[:limit]
-    places = [divmod(int(place), len(names)) for place in order]
-    return [
-        Pair(names[true], names[said], int(matrix[true, said]), sum(metrics.confusion[true]))
-        for true, said in places
-        if matrix[true, said]
-    ]
-
-
-def class_rows(metrics: Metrics) -> tuple[list[ClassRow], float]:
-    """Return the classes, lowest recall first, and the recall at which their bars start."""
-    seen = [row for row in metrics.per_class if row.support]
-    start = math.floor(10 * min((row.recall_interval[0] for row in seen), default=0.0)) / 10
-    start = min(max(start, 0.0), 0.9)
-
-    def place(value: float) -> float:
-        return 100 * (value - start) / (1 - start)
-
-    ordered = sorted(metrics.per_class, key=lambda row: row.recall if row.support else 2.0)
-    return [
-        ClassRow(row, *(place(value) for value in (*row.recall_interval, row.recall)))
-        if row.support
-        else ClassRow(row, None, None, None)
-        for row in ordered
-    ], start
-
-
-def mistakes(files: RunFiles) -> list[Mistake]:
-    """Return the mistakes of the gallery in its order, the most confident first."""
-    if files.gallery is None or files.predictions is None:
-        return []
-    predictions, rows = files.predictions, files.gallery.mistakes_row
-    probabilities = predictions.probabilities()[rows]
-    said = predictions.scores[rows].argmax(axis=1)
-    return [
-        Mistake(
-            picture(files.gallery.mistakes[place], MISTAKE_SIDE),
-            predictions.classes[predictions.labels[row]],
-            predictions.classes[said[place]],
-            float(probabilities[place, said[place]]),
-            predictions.ids[row],
-        )
-        for place, row in enumerate(rows)
+        BalanceRow(name, counts, tuple(images / max(largest, 1) for images in counts)) for name, counts in table.items()
     ]
 
 
@@ -259,6 +180,11 @@ def between(interval: tuple[float, float]) -> str:
     return f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
+def span(interval: tuple[float, float]) -> str:
+    """Write an interval of fractions in per cent: "90.6 to 91.8"."""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+
+
 def probability(value: float) -> str:
     """Write a probability in per cent; what only rounding would make certain is "> 99.9 %"."""
     return "> 99.9 %" if value >= 0.9995 else percent(value)
@@ -269,16 +195,6 @@ def number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else MISSING
 
 
-def _strengths(metrics: Metrics) -> np.ndarray:
-    """Return how strongly each cell of the confusion matrix is coloured, from its share of the row."""
-    matrix = np.array(metrics.confusion, dtype=np.float64)
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
-    strengths = np.sqrt(np.minimum(1.0, shares / FULL_STRENGTH))
-    np.fill_diagonal(strengths, shares.diagonal())
-    return np.asarray(strengths)
-
-
 def _told(title: str, lines: Sequence[Line], form: str) -> str:
     """Tell a chart in words: its epochs, and where each line begins and ends."""
     told = []
@@ -286,8 +202,14 @@ def _told(title: str, lines: Sequence[Line], form: str) -> str:
         known = [value for value in line.y if value is not None]
         if known:
             told.append(f"{line.name} from {known[0]:{form}} to {known[-1]:{form}}")
-    span = f"{title}, epochs {lines[0].x[0]} to {lines[0].x[-1]}: " if lines else title
-    return span + ", ".join(told)
+    begun = f"{title}, epochs {lines[0].x[0]} to {lines[0].x[-1]}: " if lines else title
+    return begun + ", ".join(told)
+
+
+def _measure_of(files: RunFiles) -> tuple[str, str]:
+    """Return what the best epoch was chosen by: its title, and its name in a sentence."""
+    name = files.metrics.score_name if files.metrics else files.index.get("score_name")
+    return ("Mean average precision", "mAP") if name == MultiLabelMetrics.score_name else ("Accuracy", "accuracy")
 
 
 def _trained_epochs(epochs: Sequence[Epoch]) -> str:

@@ -1,6 +1,7 @@
 """What training is told; a recipe file fills these in. Imports no torch."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,12 +10,14 @@ from typing import Literal
 class OptimizerConfig:
     """The update rule.
 
-    rate: peak learning rate. decay: L2 penalty for sgd, decoupled decay for adamw. decay_on: "all" parameters, as the
-    papers before 2017 did, or "weights" only (no bias, no norm). betas, eps: adamw.
+    rate: peak learning rate. rates: factors of it by place, {"stem": 0.1, "stages.conv2_x": 0.3}; the longest name
+    that fits counts. decay: L2 penalty for sgd, decoupled decay for adamw. decay_on: "all" parameters, as the papers
+    before 2017 did, or "weights" only (no bias, no norm). betas, eps: adamw.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
     rate: float = 0.1
+    rates: Mapping[str, float] = field(default_factory=dict)
     momentum: float = 0.9
     nesterov: bool = False
     decay: float = 0.0
@@ -24,6 +27,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.rate < math.inf, "rate is finite and not negative", self.rate)
+        for place, factor in self.rates.items():
+            _require(0 <= factor < math.inf, f"the factor of {place} is finite and not negative", factor)
         _require(0 <= self.momentum < 1, "0 <= momentum < 1", self.momentum)
         _require(0 <= self.decay < math.inf, "decay is finite and not negative", self.decay)
         _require(all(0 <= beta < 1 for beta in self.betas), "0 <= betas < 1", self.betas)
@@ -67,13 +72,16 @@ class ScheduleConfig:
 class LossConfig:
     """What is minimised.
 
-    cross_entropy: of softmax, with label smoothing (Szegedy et al. 2015, section 7). lenet_map: equation 9 of LeCun
-    et al. 1998 on scores that are negative distances; `rubbish` is its constant j, a penalty of the class "none".
+    cross_entropy: of softmax, with label smoothing (Szegedy et al. 2015, section 7); of each class's own sigmoid where
+    an image may have several. lenet_map: equation 9 of LeCun et al. 1998 on scores that are negative distances;
+    `rubbish` is its constant j, a penalty of the class "none". class_weights: "balanced" weighs a class by n / (K n_k),
+    so that each of K classes counts alike; where an image may have several, its positives by their odds.
     """
 
     name: Literal["cross_entropy", "lenet_map"] = "cross_entropy"
     label_smoothing: float = 0.0
     rubbish: float = 1.0
+    class_weights: Literal["none", "balanced"] = "none"
 
     def __post_init__(self) -> None:
         _require(0 <= self.label_smoothing <= 1, "0 <= label_smoothing <= 1", self.label_smoothing)
@@ -84,14 +92,24 @@ class LossConfig:
 class TrainingConfig:
     """One training run: how long, how, from which initial weights.
 
-    init: a method of lenext.models.init. clip: gradient norm above which gradients are scaled down, 0 for never.
-    precision: "auto" is bf16 where the hardware multiplies it, else float32. threads: of the CPU, 0 to time one against
-    all before the first step. save_seconds: the longest training that a crash can cost.
+    steps: updates of the whole run, 0 for those that the epochs hold. accumulate: batches whose gradients one update
+    averages. sampling: "balanced" shows every class equally often, the rarer ones' images repeatedly. init: a method
+    of lenext.models.init. freeze: places that are not trained, and whose norms stay in evaluation mode. average: decay
+    of the running average of the weights that is judged and kept, 0 for none. clip: gradient norm above which gradients
+    are scaled down, 0 for never. patience: epochs without a better validation score after which training ends, 0 for
+    never. precision: "auto" is bf16 where the hardware multiplies it, else float32. threads: of the CPU, 0 to time one
+    against all before the first step. save_seconds: the longest training that a crash can cost.
     """
 
     epochs: int = 1
+    steps: int = 0
     batch_size: int = 128
+    accumulate: int = 1
+    sampling: Literal["uniform", "balanced"] = "uniform"
     init: str = "torch"
+    freeze: tuple[str, ...] = ()
+    average: float = 0.0
+    patience: int = 0
     precision: Literal["auto", "float32", "bf16"] = "auto"
     threads: int = 0
     clip: float = 0.0
@@ -101,9 +119,10 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        _require(0 <= self.average < 1, "0 <= average < 1", self.average)
+        for name in ("epochs", "batch_size", "accumulate"):
             _require(getattr(self, name) >= 1, f"{name} is at least 1", getattr(self, name))
-        for name in ("threads", "clip", "save_seconds"):
+        for name in ("steps", "patience", "threads", "clip", "save_seconds"):
             _require(getattr(self, name) >= 0, f"{name} is not negative", getattr(self, name))
 
 

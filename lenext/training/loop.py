@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from lenext.data.batches import Batch
 from lenext.device import SpeedPlan, fastest_plan
 from lenext.errors import DivergedError
+from lenext.models.classifier import Classifier
 from lenext.rng import seed_network
 from lenext.training.config import TrainingConfig
+from lenext.training.finetune import set_training_mode
 from lenext.training.objective import Objective, Outcome
 from lenext.training.optim import set_rate
 from lenext.training.schedule import learning_rate
@@ -26,7 +29,7 @@ class Progress:
 
     epoch: epochs finished. batch: batches done of the epoch under way. step: updates done. loss_sum, correct, seen:
     totals of the epoch under way. rate_scale, stale: plateau's factor so far and epochs without gain. best_loss,
-    best_top1, best_epoch: of validation. seconds: spent in training, epoch_start: and when this
+    best_score, best_epoch: of validation. seconds: spent in training, epoch_start: and when this
     epoch began. metrics_bytes: length of the log.
     """
 
@@ -39,7 +42,7 @@ class Progress:
     rate_scale: float = 1.0
     stale: int = 0
     best_loss: float | None = None
-    best_top1: float | None = None
+    best_score: float | None = None
     best_epoch: int = 0
     seconds: float = 0.0
     epoch_start: float = 0.0
@@ -48,11 +51,17 @@ class Progress:
 
 @dataclass
 class TrainState:
-    """What training changes: the objective's tensors, the optimiser's, and the progress."""
+    """What training changes: the objective's tensors, the optimiser's, the average of the weights, and the progress."""
 
     objective: Objective
     optimizer: torch.optim.Optimizer
     progress: Progress = Progress()
+    average: Classifier | None = None
+
+    @property
+    def network(self) -> Classifier:
+        """The network that is judged and kept: the average of the weights, where there is one."""
+        return self.average or self.objective.classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,41 +77,51 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What validation showed after an epoch: mean loss and top-1 accuracy as a fraction."""
+    """What validation showed after an epoch: mean loss, and the score by which the best epoch is chosen."""
 
     loss: float
-    top1: float
+    score: float
 
 
 def train_epoch(
     state: TrainState, batches: Iterable[Batch], config: TrainingConfig, *, total: int, seed: int, plan: SpeedPlan
 ) -> Iterator[Step]:
-    """Train on the batches, one update each, and yield a Step after each; `total` is the updates of the whole run."""
-    objective, optimizer = state.objective.train(), state.optimizer
-    clock = time.perf_counter()
-    for batch in batches:
+    """Train on the batches, an update for every `accumulate` of them, and yield a Step after each update.
+
+    total: updates of the whole run, after which training ends. Batches that fill no update sit out.
+    """
+    objective, optimizer = state.objective, state.optimizer
+    set_training_mode(objective, objective.classifier, config.freeze)
+    batches, clock = iter(batches), time.perf_counter()
+    while state.progress.step < total and len(group := list(islice(batches, config.accumulate))) == config.accumulate:
         progress = state.progress
         rate = learning_rate(config, progress.rate_scale, progress.step, total)
         set_rate(optimizer, rate)
-        seed_network(seed, progress.step)
-        outcome, targets = forward(objective, batch, plan)
         optimizer.zero_grad(set_to_none=True)
-        outcome.loss.backward()
+        loss, correct = 0.0, 0
+        for micro_step, batch in enumerate(group):
+            seed_network(seed, progress.step, micro_step)
+            outcome, targets = forward(objective, batch, plan)
+            (outcome.loss / len(group)).backward()
+            loss += float(outcome.loss.detach()) / len(group)
+            correct += objective.hits(outcome.scores, targets)
         norm = clip_gradients(objective, config.clip)
-        loss = float(outcome.loss.detach())
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise _diverged(progress.step + 1, loss, norm, rate)
         optimizer.step()
+        if state.average is not None:
+            follow(state.average, objective.classifier, config.average, progress.step)
+        images = sum(len(batch.targets) for batch in group)
         state.progress = dataclasses.replace(
             progress,
-            batch=progress.batch + 1,
+            batch=progress.batch + len(group),
             step=progress.step + 1,
-            loss_sum=progress.loss_sum + loss * len(targets),
-            correct=progress.correct + int((outcome.scores.argmax(1) == targets).sum()),
-            seen=progress.seen + len(targets),
+            loss_sum=progress.loss_sum + loss * images,
+            correct=progress.correct + correct,
+            seen=progress.seen + images,
             seconds=progress.seconds + time.perf_counter() - clock,
         )
-        yield Step(step=progress.step + 1, rate=rate, loss=loss, gradient_norm=norm, images=len(targets))
+        yield Step(step=progress.step + 1, rate=rate, loss=loss, gradient_norm=norm, images=images)
         clock = time.perf_counter()
 
 
@@ -127,6 +146,21 @@ def choose_plan(objective: Objective, batch: Batch, plans: list[SpeedPlan]) -> S
         return fastest_plan(plans, step)
 
 
+@torch.no_grad()
+def follow(average: nn.Module, trained: nn.Module, decay: float, step: int) -> None:
+    """Move the running average of weights and float buffers towards the trained ones; other buffers are copied.
+
+    The decay of update `step` (from 0) is min(decay, (1 + step) / (10 + step)), so that the first weights are forgotten
+    soon, as tf.train.ExponentialMovingAverage does with its `num_updates`.
+    """
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    for value, other in zip(average.state_dict().values(), trained.state_dict().values(), strict=True):  # in place
+        if value.is_floating_point():
+            value.lerp_(other, share)
+        else:
+            value.copy_(other)
+
+
 def observe(state: TrainState, validation: Validation | None, config: TrainingConfig) -> TrainState:
     """Close the epoch: the only way in for validation results (best, plateau)."""
     progress = dataclasses.replace(
@@ -140,7 +174,7 @@ def observe(state: TrainState, validation: Validation | None, config: TrainingCo
     )
     if validation is not None:
         progress = _judged(progress, validation, config)
-    return TrainState(state.objective, state.optimizer, progress)
+    return dataclasses.replace(state, progress=progress)
 
 
 def clip_gradients(module: nn.Module, limit: float) -> float:
@@ -157,13 +191,13 @@ def _judged(progress: Progress, validation: Validation, config: TrainingConfig) 
     gained = progress.best_loss is None or validation.loss < progress.best_loss * (1 - schedule.threshold)
     stale = 0 if gained else progress.stale + 1
     cut = schedule.name == "plateau" and stale > schedule.patience
-    better = progress.best_top1 is None or validation.top1 > progress.best_top1
+    better = progress.best_score is None or validation.score > progress.best_score
     return dataclasses.replace(
         progress,
         best_loss=validation.loss if gained else progress.best_loss,
         stale=0 if cut else stale,
         rate_scale=progress.rate_scale * (schedule.factor if cut else 1.0),
-        best_top1=validation.top1 if better else progress.best_top1,
+        best_score=validation.score if better else progress.best_score,
         best_epoch=progress.epoch if better else progress.best_epoch,
     )
 

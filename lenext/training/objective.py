@@ -1,11 +1,15 @@
 """Objectives: what turns a batch into a loss to minimise."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
 from lenext.training.config import LossConfig
 
@@ -21,17 +25,52 @@ class Outcome:
 class Objective(nn.Module):
     """A classifier and its loss: the one module that is compiled, and wrapped for many processes."""
 
-    def __init__(self, classifier: Classifier, config: LossConfig) -> None:
+    def __init__(
+        self, classifier: Classifier, config: LossConfig, *, multi_label: bool = False, weights: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.classifier = classifier
         self.config = config
+        self.multi_label = multi_label
+        self.register_buffer("weights", weights, persistent=False)
+        if config.name == "lenet_map" and (multi_label or weights is not None):
+            raise UsageError(
+                "cannot use the loss 'lenet_map' here",
+                why="it is for one class an image, all of one weight",
+                advice="--set training.loss.name=cross_entropy",
+            )
 
     def forward(self, images: Tensor, targets: Tensor) -> Outcome:
-        """images: (N, C, H, W). targets: (N,) class indices."""
+        """images: (N, C, H, W). targets: (N,) class indices, or float (N, num_classes) shares of the classes."""
         scores = self.classifier(images).float()
         if self.config.name == "lenet_map":
             return Outcome(lenet_map_loss(scores, targets, self.config.rubbish), scores)
-        return Outcome(F.cross_entropy(scores, targets, label_smoothing=self.config.label_smoothing), scores)
+        weights, smoothing = self.get_buffer("weights"), self.config.label_smoothing
+        if self.multi_label:
+            smooth = targets * (1 - smoothing) + smoothing / 2
+            return Outcome(F.binary_cross_entropy_with_logits(scores, smooth, pos_weight=weights), scores)
+        return Outcome(F.cross_entropy(scores, targets, weights, label_smoothing=smoothing), scores)
+
+    def hits(self, scores: Tensor, targets: Tensor) -> int:
+        """Count the images that are wholly right: the likeliest class, or where an image may have several, all."""
+        if self.multi_label:
+            return int(((scores > 0) == (targets > 0.5)).all(1).sum())
+        return int((scores.argmax(1) == (targets if targets.ndim == 1 else targets.argmax(1))).sum())
+
+
+def class_weights(labels: npt.NDArray[Any], config: LossConfig, num_classes: int) -> Tensor | None:
+    """Return the weight of each class, (K,), or None where all count alike.
+
+    labels: of the training images, int64 (N,), or float32 (N, K) where an image may have several classes; there the
+    weight is that of the positives, negatives over positives. A class without an image has the weight 1.
+    """
+    if config.class_weights == "none":
+        return None
+    n = len(labels)
+    counts = np.bincount(labels, minlength=num_classes) if labels.ndim == 1 else labels.sum(axis=0)
+    shares = n / num_classes if labels.ndim == 1 else n - counts
+    weights = np.where(counts > 0, shares / np.maximum(counts, 1), 1.0)
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 def lenet_map_loss(scores: Tensor, targets: Tensor, rubbish: float) -> Tensor:
@@ -41,4 +80,5 @@ def lenet_map_loss(scores: Tensor, targets: Tensor, rubbish: float) -> Tensor:
     the constant j: it stops the penalties of classes that are far away already from being pushed further.
     """
     none = scores.new_full((len(scores), 1), -rubbish)
+    targets = F.pad(targets, (0, 1)) if targets.ndim == 2 else targets
     return F.cross_entropy(torch.cat((scores, none), dim=1), targets)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from lenext.cli import VERBS, main
-from lenext.data.sources import open_split
+from lenext.data.sources import find_source
 
 
 class Answer(NamedTuple):
@@ -165,7 +165,7 @@ def test_eval_json_is_the_metrics_file(lenext: Lenext, trained: Path) -> None:
 
 
 def test_predict_gives_json_csv_and_a_table_of_the_same(lenext: Lenext, trained: Path) -> None:
-    images = open_split("digits", "test").read(np.arange(2))
+    images = find_source("digits").open("test").read(np.arange(2))
     for number, image in enumerate(images):
         Image.fromarray(image[0].numpy()).save(f"{number}.png")
     answers = json.loads(lenext("predict", "first", "0.png", "1.png", "--json").out)

@@ -1,26 +1,33 @@
 """From a store to batches."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
 import torch
 
 from lenext.data.augmentation import augment
-from lenext.data.batches import Batch, eval_batches, train_batches
+from lenext.data.batches import Batch, Variation, eval_batches, train_batches
 from lenext.data.config import AugmentConfig
-from lenext.data.ordering import plan
+from lenext.data.ordering import epoch_order, plan
 from lenext.data.preprocessing import Preprocessing, fit, normalise, preprocess
-from lenext.data.sources import open_split
-from lenext.errors import DataError
+from lenext.data.published import open_published
+from lenext.data.store import ArrayStore, Store, Subset
+from lenext.errors import DataError, UsageError
 
-STORE = open_split("digits", "test")  # 360 images
+STORE = open_published("digits").open("test")  # 360 images
 RULE = Preprocessing(size=(12, 12), channels=1, mean=(0.3,), std=(0.4,))
 BOTH = AugmentConfig(pad=2, flip=True)
 
 
-def train(batch_size: int, start: int = 0, epoch: int = 0) -> list[Batch]:
-    return list(train_batches(STORE, RULE, BOTH, seed=5, epoch=epoch, batch_size=batch_size, start=start))
+def train(batch_size: int, start: int = 0, epoch: int = 0, workers: int = 0) -> list[Batch]:
+    order = epoch_order(STORE, seed=5, epoch=epoch)[start * batch_size :]
+    return list(
+        train_batches(
+            STORE, RULE, Variation(BOTH, 10), order, seed=5, epoch=epoch, batch_size=batch_size, workers=workers
+        )
+    )
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -63,9 +70,73 @@ def test_batch_size_changes_no_image() -> None:
     assert torch.equal(torch.cat([b.images for b in small]), torch.cat([b.images for b in large]))
 
 
-def test_batch_larger_than_the_set_is_refused_before_the_first_batch_is_asked_for() -> None:
-    with pytest.raises(DataError, match="there are 360 training images"):
-        train_batches(STORE, RULE, BOTH, seed=0, epoch=0, batch_size=361)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_threads_that_prepare_ahead_change_nothing(workers: int) -> None:
+    assert all(map(same, train(30, workers=workers), train(30)))
+    rest = train(30, start=5, workers=workers)
+    assert len(rest) == 7
+    assert all(map(same, rest, train(30)[5:]))
+    ahead, alone = list(eval_batches(STORE, RULE, 100, workers)), list(eval_batches(STORE, RULE, 100))
+    assert len(ahead) == 4
+    assert all(map(same, ahead, alone))
+
+
+def test_an_error_in_a_thread_reaches_the_caller_and_the_threads_end() -> None:
+    order = np.array([0, 1, 2, 3, -1, 5])
+    before = threading.active_count()
+    batches = train_batches(Strict(STORE), RULE, Variation(BOTH, 10), order, seed=0, epoch=0, batch_size=1, workers=2)
+    with pytest.raises(DataError, match="no image -1"):
+        list(batches)
+    assert threading.active_count() == before
+
+
+def test_threads_end_where_the_caller_stops() -> None:
+    before = threading.active_count()
+    order = epoch_order(STORE, seed=5, epoch=0)
+    batches = train_batches(STORE, RULE, Variation(BOTH, 10), order, seed=5, epoch=0, batch_size=1, workers=2)
+    next(batches)
+    assert threading.active_count() > before
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    assert threading.active_count() == before
+
+
+class Strict(Subset):
+    """A store that refuses what numpy would count from the end."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, np.arange(len(store)))
+
+    def __len__(self) -> int:
+        return 10**6  # so that samples stay what they are
+
+    def read(self, indices: np.ndarray) -> list[torch.Tensor]:
+        if indices.min() > 10**5:
+            raise DataError("cannot read", why="no image -1", advice="ask for another")
+        return super().read(indices)
+
+
+def test_balanced_order_shows_every_class_alike() -> None:
+    store = Subset(STORE, np.concatenate([np.flatnonzero(STORE.labels == 3)[:4], np.flatnonzero(STORE.labels == 5)]))
+    n = len(store)
+    order = epoch_order(store, seed=1, epoch=0, balanced=True)
+    labels = store.labels[order % n]
+    assert len(order) == n
+    assert abs(int((labels == 3).sum()) - int((labels == 5).sum())) <= 1
+    assert len(set(order.tolist())) == n  # each showing has a number, and so random numbers, of its own
+    rare = np.bincount(order[labels == 3] % n, minlength=4)[:4]
+    assert rare.max() - rare.min() <= 1
+    assert not np.array_equal(order, epoch_order(store, seed=1, epoch=1, balanced=True))
+    batch = next(train_batches(store, RULE, Variation(BOTH, 10), order, seed=1, epoch=0, batch_size=n))
+    assert np.array_equal(batch.targets.numpy(), labels)
+    shown = batch.images[order % n == 0]
+    assert len(shown) > 1
+    assert not torch.equal(shown[0], shown[1])
+
+
+def test_classes_of_a_multi_label_task_are_not_balanced_by_order() -> None:
+    store = ArrayStore(STORE.images[:2], np.eye(2, dtype=np.float32), STORE.ids[:2])
+    with pytest.raises(UsageError, match="may have several"):
+        epoch_order(store, seed=0, epoch=0, balanced=True)
 
 
 @pytest.mark.parametrize(("batch_size", "last"), [(360, 360), (100, 60), (1000, 360), (1, 1)])
@@ -73,10 +144,11 @@ def test_evaluation_sees_every_image_once_in_order_and_unvaried(batch_size: int,
     batches = list(eval_batches(STORE, RULE, batch_size))
     assert len(batches[-1].samples) == last
     assert np.array_equal(np.concatenate([b.samples for b in batches]), np.arange(360))
-    assert torch.equal(torch.cat([b.images for b in batches]), preprocess(STORE.images, RULE))
+    assert torch.equal(torch.cat([b.images for b in batches]), preprocess(list(STORE.images), RULE))
     assert np.array_equal(torch.cat([b.targets for b in batches]), STORE.labels)
 
 
 def test_batches_are_made_when_asked_for() -> None:
-    endless = train_batches(STORE, RULE, BOTH, seed=5, epoch=0, batch_size=1)
+    order = epoch_order(STORE, seed=5, epoch=0)
+    endless = train_batches(STORE, RULE, Variation(BOTH, 10), order, seed=5, epoch=0, batch_size=1)
     assert len(list(itertools.islice(endless, 2))) == 2

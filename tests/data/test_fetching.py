@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from lenext.data import fetching as module
+from lenext.data.cifar import CIFAR_SETS
 from lenext.data.fetching import PUBLISHERS, Publisher, download, fetch, install_package, verify
-from lenext.data.sources import IDX_SETS, FileKey, locate
+from lenext.data.published import IDX_SETS, FileKey, locate
 from lenext.errors import DataError, MachineError
 
 from .idx_files import small_set, write_set
@@ -87,7 +88,7 @@ def refused(publisher: Publisher, folder: Path) -> str:
 def test_missing_set_comes_from_its_publisher_and_can_be_opened(server: Server, tmp_path: Path) -> None:
     said: list[str] = []
     info = fetch("mnist", tmp_path, said.append, server.publisher)
-    assert (info.train, info.test, info.found) == (30, 20, str(tmp_path / "mnist"))
+    assert (*info.counts.values(), info.found) == (30, 20, str(tmp_path / "mnist"))
     assert names(tmp_path / "mnist") == set(FILES)
     assert all((tmp_path / "mnist" / name).read_bytes() == content for name, content in FILES.items())
     assert f"getting {server.publisher.address}{FIRST}" in said
@@ -101,7 +102,7 @@ def test_set_that_is_there_is_left_as_it_is(server: Server, tmp_path: Path) -> N
 
 
 def test_digits_need_no_getting(tmp_path: Path) -> None:
-    assert fetch("digits", tmp_path, pytest.fail).train == 1437
+    assert fetch("digits", tmp_path, pytest.fail).counts["train"] == 1437
 
 
 def test_files_that_arrived_are_not_asked_for_again(server: Server, tmp_path: Path) -> None:
@@ -202,10 +203,10 @@ def test_content_is_verified_whether_gzipped_anew_or_not(tmp_path: Path) -> None
         verify(files, digests)
 
 
-def test_publishers_offer_the_four_files_of_each_set() -> None:
-    assert set(PUBLISHERS) == set(IDX_SETS)
-    for publisher in PUBLISHERS.values():
-        assert set(publisher.md5) == set(FILES)
+def test_publishers_offer_the_files_of_each_set() -> None:
+    assert set(PUBLISHERS) == {*IDX_SETS, *CIFAR_SETS}
+    for name, publisher in PUBLISHERS.items():
+        assert set(publisher.md5) == ({CIFAR_SETS[name].binary.archive} if name in CIFAR_SETS else set(FILES))
         assert all(len(digest) == 32 for digest in publisher.md5.values())
         assert publisher.address.endswith("/")
 

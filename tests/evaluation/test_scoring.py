@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lenext.data.batches import Batch, eval_batches
 from lenext.data.preprocessing import Preprocessing, preprocess, statistics
-from lenext.data.sources import open_split
+from lenext.data.published import open_published
 from lenext.data.store import Subset
 from lenext.errors import DataError, UsageError
 from lenext.evaluation.scoring import describe_prediction, predict_images, score_batches, score_images, score_store
@@ -25,11 +25,11 @@ N = 29  # one more than a multiple of 7 and of 4
 
 @pytest.fixture(scope="module")
 def store() -> Subset:
-    return Subset(open_split("digits", "test"), np.arange(N))
+    return Subset(open_published("digits").open("test"), np.arange(N))
 
 
 def preprocessing_for(size: int) -> Preprocessing:
-    mean, std = statistics(open_split("digits", "train").images)
+    mean, std = statistics([list(open_published("digits").open("train").images)])
     return Preprocessing(size=(size, size), channels=1, mean=mean, std=std)
 
 
@@ -38,7 +38,9 @@ def trained(name: str, size: int, rate: float) -> Classifier:
     model = build(name, num_classes=10, in_channels=1)
     initialise(model, "he_normal", seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
-    batches = list(eval_batches(Subset(open_split("digits", "train"), np.arange(512)), preprocessing_for(size), 64))
+    batches = list(
+        eval_batches(Subset(open_published("digits").open("train"), np.arange(512)), preprocessing_for(size), 64)
+    )
     for batch in batches * 4:
         optimizer.zero_grad()
         F.cross_entropy(model(batch.images), batch.targets).backward()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lenext.experiment.session import resume
+from lenext.experiment.resuming import resume
 
 from .pieces import SCHEDULES, begin, copy, finish
 

@@ -12,9 +12,11 @@ from torch import Tensor
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.data.config import DataConfig
-from lenext.data.sources import open_split
+from lenext.data.published import open_published
+from lenext.data.sources import find_source
 from lenext.experiment.config import compose
-from lenext.experiment.session import Epoch, Session, start
+from lenext.experiment.opening import start
+from lenext.experiment.session import Epoch, Session
 from lenext.training.loop import Step
 
 from ..data.idx_files import idx_bytes
@@ -35,8 +37,11 @@ def begin(
 ) -> Session:
     """Create a small run."""
     told = [*SMALL, *settings]
-    experiment, _ = compose(DataConfig(name=data, root=root), model, epochs=EPOCHS, size=size, settings=told)
-    return start(experiment, run, settings=told)
+    source = find_source(data, root)
+    experiment, _ = compose(
+        DataConfig(name=data, root=root), source, model, size=size, settings=[f"training.epochs={EPOCHS}", *told]
+    )
+    return start(experiment, source, run, settings=told)
 
 
 def copy(run: Path, to: Path) -> Path:
@@ -90,7 +95,7 @@ def write_digits(root: Path) -> Path:
     folder = root / "mnist"
     folder.mkdir(parents=True)
     for split, prefix in (("train", "train"), ("test", "t10k")):
-        store = open_split("digits", split)  # type: ignore[arg-type]
+        store = open_published("digits").open(split)
         images = store.images[:, 0].numpy()
         (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx_bytes(images))
         (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx_bytes(store.labels.astype(np.uint8)))

@@ -12,7 +12,7 @@ from PIL import Image
 import lenext
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
-from lenext.data.sources import open_split
+from lenext.data.published import open_published
 from lenext.data.split import split_digest
 from lenext.errors import DataError, LockedError, WeightsError
 from lenext.models.classifier import Classifier
@@ -20,7 +20,7 @@ from lenext.predictions import Predictions
 
 from .pieces import begin, bits, copy, damage_newest, finish, write_digits
 
-TEST = open_split("digits", "test")
+TEST = open_published("digits").open("test")
 
 
 @pytest.fixture(scope="session")

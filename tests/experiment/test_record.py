@@ -15,9 +15,10 @@ from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.cli import main
 from lenext.data.config import DataConfig
+from lenext.data.sources import find_source
 from lenext.errors import ConflictError, DivergedError, UsageError
 from lenext.experiment.config import compose
-from lenext.experiment.session import resume
+from lenext.experiment.resuming import resume
 
 from .pieces import begin, bits, copy, finish
 
@@ -82,25 +83,27 @@ def test_the_recorded_command_makes_the_same_run_again(
 @pytest.mark.parametrize("key", ["model", "recipe", "size", "data.name"])
 def test_a_name_is_not_a_setting(key: str) -> None:
     with pytest.raises(UsageError, match=f"cannot set '{key}'"):
-        compose(DataConfig(name="digits"), "resnet20", settings=[f"{key}=x"])
+        compose(DataConfig(name="digits"), find_source("digits"), "resnet20", settings=[f"{key}=x"])
 
 
 def test_numerals_are_not_mirrored_unless_asked() -> None:
-    experiment, decided = compose(DataConfig(name="digits"), "resnet20")
+    experiment, decided = compose(DataConfig(name="digits"), find_source("digits"), "resnet20")
     assert not experiment.augment.flip
     assert "no mirrored images" in " ".join(decided)
-    assert compose(DataConfig(name="digits"), "resnet20", settings=["augment.flip=true"])[0].augment.flip
+    assert compose(DataConfig(name="digits"), find_source("digits"), "resnet20", settings=["augment.flip=true"])[
+        0
+    ].augment.flip
 
 
 def test_the_configuration_says_how_many_images_are_held_out(fresh: Fresh) -> None:
-    assert compose(DataConfig(name="digits"), "resnet20")[0].data.validation == 287
+    assert compose(DataConfig(name="digits"), find_source("digits"), "resnet20")[0].data.validation == 287
     assert runs.load_run(fresh())["validation_images"] == 1100
 
 
 def test_a_plateau_needs_validation() -> None:
     settings = ["training.schedule.name=plateau", "data.validation=0"]
     with pytest.raises(UsageError, match="plateau"):
-        compose(DataConfig(name="digits"), "resnet20", settings=settings)
+        compose(DataConfig(name="digits"), find_source("digits"), "resnet20", settings=settings)
 
 
 def test_a_session_that_another_process_overtook_is_a_conflict(fresh: Fresh, tmp_path: Path) -> None:

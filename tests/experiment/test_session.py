@@ -15,13 +15,16 @@ import lenext
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.config import from_mapping, read_toml
+from lenext.data.config import DataConfig
 from lenext.data.preprocessing import statistics
-from lenext.data.sources import open_split
+from lenext.data.published import open_published
+from lenext.data.sources import find_source
 from lenext.data.split import read_split
 from lenext.errors import DataError, LenextError, UsageError
-from lenext.experiment.answers import split_rows
 from lenext.experiment.config import Experiment
-from lenext.experiment.session import Epoch, resume
+from lenext.experiment.material import recorded_division
+from lenext.experiment.resuming import resume
+from lenext.experiment.session import Epoch
 from lenext.models.catalog import build
 from lenext.models.init import initialise
 from lenext.training.loop import Step
@@ -85,26 +88,27 @@ def test_split_has_every_training_image_once_and_no_test_image(fresh: Fresh) -> 
     assert set(parts) == {"train", "validation"}
     assert (len(train), len(held_out)) == (337, 1100)
     assert not train & held_out
-    assert train | held_out == set(open_split("digits", "train").ids)
-    test = open_split("digits", "test").ids
+    assert train | held_out == set(open_published("digits").open("train").ids)
+    test = open_published("digits").open("test").ids
     assert not (train | held_out) & set(test)
 
 
 def test_rows_of_the_split_are_those_images(fresh: Fresh) -> None:
-    store = open_split("digits", "train")
-    rows = split_rows(fresh(), store)
+    stores = recorded_division(fresh(), find_source("digits"), DataConfig(name="digits"), 8)
     parts = read_split(fresh() / "split.csv")
     for part in ("train", "validation"):
-        assert [store.ids[row] for row in rows[part]] == list(parts[part])
+        assert list(stores[part].ids) == list(parts[part])
+        assert [f"{label}" for label in stores[part].labels] == list(parts[part].values())
 
 
 def test_normalisation_is_of_the_training_part_alone(fresh: Fresh) -> None:
-    store = open_split("digits", "train")
-    mean, std = statistics(store.read(split_rows(fresh(), store)["train"]))
+    store = open_published("digits").open("train")
+    part = recorded_division(fresh(), find_source("digits"), DataConfig(name="digits"), 8)["train"]
+    mean, std = statistics([part.read(np.arange(len(part)))])
     card = checkpoints.load(fresh() / "last").card
     assert card.preprocessing["mean"] == list(mean)
     assert card.preprocessing["std"] == list(std)
-    assert mean != statistics(store.images)[0]
+    assert mean != statistics([list(store.images)])[0]
 
 
 @pytest.mark.parametrize(
@@ -181,8 +185,8 @@ def test_log_is_what_the_steps_showed(fresh: Fresh, tmp_path: Path) -> None:
         mine = steps[number * BATCHES : (number + 1) * BATCHES]
         assert line["lr"] == mine[-1].rate == 0.05 * rate_factor(schedule, (number + 1) * BATCHES - 1, STEPS)
         assert line["train_loss"] == pytest.approx(np.mean([step.loss for step in mine]), rel=1e-12)
-        assert 0 <= line["train_top1"] <= 1 and line["train_top1"] * 336 == pytest.approx(
-            round(line["train_top1"] * 336)
+        assert 0 <= line["train_accuracy"] <= 1 and line["train_accuracy"] * 336 == pytest.approx(
+            round(line["train_accuracy"] * 336)
         )
         assert line["images_per_second"] == pytest.approx(336 / line["seconds"], rel=0.1)
     assert lines[-1]["train_loss"] < lines[0]["train_loss"]
@@ -197,7 +201,7 @@ def test_validation_is_measured_on_the_held_out_part_by_the_weights_of_the_epoch
     runs.update_run(twin, chosen="last")
     found = lenext.evaluate(twin, "validation")
     line = runs.read_metrics(run)[-1]
-    assert (found.top1, found.nll, found.n) == (line["validation_top1"], line["validation_loss"], 1100)
+    assert (found.score, found.nll, found.n) == (line["validation_score"], line["validation_loss"], 1100)
     shutil.rmtree(twin)
 
 
@@ -210,7 +214,7 @@ def test_best_is_the_first_epoch_of_the_highest_validation_accuracy(fresh: Fresh
             kept[record.epoch] = bits(session.state.objective.classifier.state_dict())
 
     run = finish(session, keep)
-    top1 = [line["validation_top1"] for line in runs.read_metrics(run)]
+    top1 = [line["validation_score"] for line in runs.read_metrics(run)]
     best = checkpoints.load(run / "best")
     assert best.card.epoch == top1.index(max(top1)) + 1
     assert bits(best.weights) == kept[best.card.epoch]
@@ -270,5 +274,5 @@ def test_a_small_network_learns_the_digits(tmp_path: Path) -> None:
     """Four passes of a recipe: far above the tenth that guessing gets."""
     settings = ["training.threads=1", "training.batch_size=32", "training.precision=float32", "augment.pad=1"]
     run = lenext.train("digits", "resnet20", tmp_path / "run", epochs=4, settings=settings)
-    assert lenext.evaluate(run).top1 > 0.85
+    assert lenext.evaluate(run).score > 0.85
     assert torch.get_num_threads() == 1

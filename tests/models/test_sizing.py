@@ -14,6 +14,10 @@ RULE = [
     ("resnet18",           28,   64,  "resnet18",          64, "as asked"),
     ("lenet5",             28,   32,  "lenet5",            32, "as asked"),
     ("resnet18_small",    224,    8,  "resnet18_small",     8, "as asked"),
+    # else the paper's, for data of a larger size or of many
+    ("resnet20",          224,    0,  "resnet20",          32, "as in its paper; 224x224 images are scaled to that"),
+    ("lenet5",            224,    0,  "lenet5",            32, "as in its paper; 224x224 images are scaled to that"),
+    ("resnet18",            0,    0,  "resnet18",         224, "as in its paper; images of many sizes are scaled to that"),  # noqa: E501
     # else the data's own size, where the row accepts it
     ("resnet20",           28,    0,  "resnet20",          28, "the size of the data"),
     ("resnet20",            8,    0,  "resnet20",           8, "the size of the data"),
@@ -26,7 +30,6 @@ RULE = [
     ("vgg16_bn",           28,    0,  "vgg16_small",       28, "because vgg16_bn takes 64 x 64 pixels and larger"),
     # else up, or down, to the smallest size that the row accepts
     ("lenet5",             28,    0,  "lenet5",            32, "because it takes 32 x 32 pixels exactly"),
-    ("lenet5",            224,    0,  "lenet5",            32, "because it takes 32 x 32 pixels exactly"),
     ("lenet5_relu",         8,    0,  "lenet5_relu",       28, "because it takes 28 x 28 pixels exactly"),
     ("plain18",            28,    0,  "plain18",           64, "because it takes 64 x 64 pixels and larger"),
     ("resnet18",            7,    0,  "resnet18",          64, "because it takes 64 x 64 pixels and larger"),

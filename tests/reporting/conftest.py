@@ -16,7 +16,8 @@ from sklearn.neural_network import MLPClassifier
 
 from lenext import run as runs
 from lenext.config import to_toml
-from lenext.judge.metrics import measure, worst_mistakes
+from lenext.judge.metrics import measure
+from lenext.judge.ranking import gallery_rows
 from lenext.predictions import Predictions
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -31,6 +32,36 @@ def save_evaluation(run: Path, predictions: Predictions, gallery: dict[str, np.n
     content = io.BytesIO()
     np.savez_compressed(content, **gallery)  # type: ignore[arg-type]  # its stub takes allow_pickle for a keyword
     (run / "gallery.npz").write_bytes(content.getvalue())
+
+
+def gallery_of(predictions: Predictions, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of a gallery: digits of 8 x 8 pixels, kept as they are."""
+    rows = gallery_rows(predictions)
+    return {
+        "thumbnails": np.rint(pixels[rows] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8, 1),
+        "thumbnails_size": np.full((len(rows), 2), 8),
+        "thumbnails_row": rows,
+        "filters": np.eye(9, dtype=np.float32).reshape(9, 1, 3, 3),
+        "filters_name": np.array("coefs_.0"),
+    }
+
+
+def data_facts(parts: dict[str, np.ndarray], classes: tuple[str, ...]) -> dict[str, object]:
+    """What a run tells of its data."""
+    found = {"kind": "exact duplicate", "count": 2, "text": "Both are in train.", "examples": ["00017 = 00612"]}
+    return {
+        "source": "digits",
+        "found": "1,797 images of 8 x 8 pixels",
+        "ignored": ["3 files in .ipynb_checkpoints"],
+        "findings": [found],
+        "split": {
+            name: {
+                "images": len(labels),
+                "classes": {label: int((labels == k).sum()) for k, label in enumerate(classes)},
+            }
+            for name, labels in parts.items()
+        },
+    }
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +90,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, x, y in (("train", train_x, train_y), ("validation", held_x, held_y)):
             probabilities = network.predict_proba(x / 16)
             record[f"{name}_loss"] = log_loss(y, probabilities)
-            record[f"{name}_top1"] = accuracy_score(y, probabilities.argmax(axis=1))
+            score = "accuracy" if name == "train" else "score"
+            record[f"{name}_{score}"] = accuracy_score(y, probabilities.argmax(axis=1))
         record |= {"seconds": seconds, "images_per_second": len(train_x) / seconds}
         lines.append(json.dumps(record))
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -76,11 +108,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         preprocessing_digest="0" * 64,
         model="mlp",
     )
-    rows = worst_mistakes(predictions, 12)
-    images = np.rint(test_x * 255 / 16).astype(np.uint8).reshape(-1, 8, 8, 1)
     filters = network.coefs_[0].T.reshape(HIDDEN, 1, 8, 8).astype(np.float32)
-    gallery = {"mistakes": images[rows], "mistakes_row": rows, "filters": filters, "filters_name": np.array("coefs_.0")}
-    save_evaluation(run, predictions, gallery)
+    save_evaluation(run, predictions, gallery_of(predictions, test_x) | {"filters": filters})
+    parts = {"train": train_y, "validation": held_y, "test": test_y}
+    runs.write_json(run / "data.json", data_facts(parts, CLASSES))
     runs.update_run(
         run,
         lenext="0.1.0",
@@ -105,6 +136,30 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained and evaluated run, free to be damaged."""
     return Path(shutil.copytree(trained, tmp_path / "digits-mlp"))
+
+
+@pytest.fixture
+def labelled(run: Path) -> Path:
+    """The run as if of a multi-label task: each digit is even or not, small or not, round or not."""
+    seen = Predictions.load(run / "predictions-test.npz")
+    digit = np.arange(10)
+    members = np.stack([digit % 2 == 0, digit < 5, np.isin(digit, (0, 6, 8, 9))], axis=1)  # (10, 3)
+    odds = seen.probabilities() @ members
+    predictions = Predictions(
+        ids=seen.ids,
+        labels=members[seen.labels],
+        scores=np.log(np.clip(odds, 1e-6, 1 - 1e-6)) - np.log1p(-np.clip(odds, 1e-6, 1 - 1e-6)),
+        classes=("even", "small", "round"),
+        split="test",
+        split_digest=seen.split_digest,
+        preprocessing_digest=seen.preprocessing_digest,
+        model="mlp",
+    )
+    pixels = load_digits().data[[int(name.removeprefix("test/")) for name in seen.ids]]
+    save_evaluation(run, predictions, gallery_of(predictions, pixels))
+    (run / "data.json").unlink()
+    runs.update_run(run)
+    return run
 
 
 @pytest.fixture

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from lenext import run as runs
 from lenext.judge.metrics import measure
+from lenext.judge.ranking import worst_mistakes
 from lenext.predictions import Predictions
 from lenext.reporting.page import HERE, write_report
 
 from .conftest import CLASSES, save_evaluation
 
 VOID = {"meta", "img", "br", "wbr", "path", "use", "rect"}
-ALL_SECTIONS = ["curves", "confusion", "classes", "mistakes", "filters", "record"]
+ALL_SECTIONS = ["curves", "confusion", "classes", "calibration", "mistakes", "data", "filters", "record"]
 HOSTILE = ("<script>alert(1)</script>", "a\"b'c", "two\nlines", "a&b;<i>", "{{ 7 * 7 }}", *CLASSES[5:])
 
 
@@ -30,6 +32,7 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.placed: list[tuple[str, str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.section = "header"
         self.texts: dict[str, str] = {}
@@ -40,6 +43,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag == "section":
             self.section = dict(attrs)["id"] or ""
+        self.placed.append((self.section, tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -56,6 +60,9 @@ class Page(HTMLParser):
 
     def ids(self) -> list[str]:
         return [attributes["id"] or "" for _, attributes in self.tags if "id" in attributes]
+
+    def of(self, section: str, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for place, name, attributes in self.placed if (place, name) == (section, tag)]
 
     def all(self, tag: str) -> Iterator[dict[str, str | None]]:
         return (attributes for name, attributes in self.tags if name == tag)
@@ -81,7 +88,7 @@ def test_claim_tells_every_figure_of_the_files(trained: Path, trained_page: Page
     assert "the test split has been opened once." in claim
     assert f"NLL {metrics['nll']:.3f} " in claim
     assert f"ECE {100 * metrics['ece']:.1f} % " in claim
-    assert "Parameters 1.81 k 1,810 MACs 1.78 k" in claim
+    assert "Parameters 1.81 k 1,810, 0.00724 MB as float32 MACs 1.78 k" in claim
 
 
 def test_class_table_shows_the_metrics_file_lowest_recall_first(trained: Path, trained_page: Page) -> None:
@@ -90,7 +97,10 @@ def test_class_table_shows_the_metrics_file_lowest_recall_first(trained: Path, t
     for row in sorted(rows, key=lambda row: row["recall"]):
         low, high = row["recall_interval"]
         line = f"{row['name']} {row['support']} {100 * row['recall']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
-        line += f"{100 * row['precision']:.1f} % {row['f1']:.3f}"
+        low, high = row["precision_interval"]
+        line += f"{100 * row['precision']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
+        low, high = row["f1_interval"]
+        line += f"{row['f1']:.3f} [{low:.3f}, {high:.3f}]"
         assert line in text[place:]
         place = text.index(line)
 
@@ -113,18 +123,76 @@ def test_most_confused_pair_is_told_in_words(trained: Path, trained_page: Page) 
 
 def test_each_mistake_shows_picture_true_class_said_class_probability_and_id(trained: Path, trained_page: Page) -> None:
     predictions = Predictions.load(trained / "predictions-test.npz")
-    with np.load(trained / "gallery.npz") as gallery:
-        rows = gallery["mistakes_row"]
-    images = [image for image in trained_page.all("img") if image["alt"]]
-    assert len(images) == len(rows) == 12
-    for row, image in zip(rows, images, strict=True):
+    rows = worst_mistakes(predictions)
+    images = [image["alt"] for image in trained_page.of("mistakes", "img")]
+    assert len(images) == len(rows) >= 12
+    for row, alt in zip(rows, images, strict=True):
         said, true = CLASSES[predictions.scores[row].argmax()], CLASSES[predictions.labels[row]]
         probability = 100 * predictions.probabilities()[row].max()
-        assert image["alt"] == f"{true}, taken for {said}"
+        assert alt == f"{true}, taken for {said}"
         assert (
             f"said {said} true {true} probability {probability:.1f} % {predictions.ids[row]}"
             in trained_page.texts["mistakes"]
         )
+
+
+def test_every_cell_with_images_opens_its_panel_and_every_panel_closes(trained: Path, trained_page: Page) -> None:
+    matrix = json.loads((trained / "metrics-test.json").read_text(encoding="utf-8"))["confusion"]
+    filled = [f"cell-{row}-{column}" for row in range(10) for column in range(10) if matrix[row][column]]
+    opening = [one["popovertarget"] for one in trained_page.all("button") if "popovertargetaction" not in one]
+    closing = [one["popovertarget"] for one in trained_page.all("button") if "popovertargetaction" in one]
+    named = [one["id"] for one in trained_page.all("div") if "popover" in one]
+    assert opening[: len(filled)] == closing == named == filled
+    assert set(opening[len(filled) :]) < set(filled)  # the most frequent confusions, told in words
+
+
+def test_panel_tells_how_many_of_its_images_it_shows(trained: Path, trained_page: Page) -> None:
+    matrix = json.loads((trained / "metrics-test.json").read_text(encoding="utf-8"))["confusion"]
+    assert f"zero named rightly Close 12 of {matrix[0][0]} images, the surest first." in trained_page.texts["confusion"]
+    assert " Close One image. " in trained_page.texts["confusion"]
+
+
+def test_calibration_table_has_a_row_for_each_bin_that_holds_images(trained: Path, trained_page: Page) -> None:
+    predictions = Predictions.load(trained / "predictions-test.npz")
+    confidence = predictions.probabilities().max(axis=1)
+    correct = predictions.scores.argmax(axis=1) == predictions.labels
+    inside = (confidence > 6 / 15) & (confidence <= 7 / 15)
+    row = f"40 to 47 % {inside.sum()} {100 * confidence[inside].mean():.1f} % {100 * correct[inside].mean():.1f} %"
+    assert row in trained_page.texts["calibration"]
+
+
+def test_data_are_told_with_their_split_findings_and_balance(trained_page: Page) -> None:
+    text = trained_page.texts["data"]
+    assert "1,797 images of 8 x 8 pixels Split Source digits Train 1,237 images Validation 200 images " in text
+    assert "Test 360 images Test split opened once" in text
+    assert "Left out 3 files in .ipynb_checkpoints" in text
+    assert "Findings 2 exact duplicate Both are in train. 1 example 00017 = 00612" in text
+    counts = [int((load_digits().target == k).sum()) for k in range(10)]
+    for name, total in zip(CLASSES, counts, strict=True):
+        shown = re.search(rf"\b{name} (\d+) (\d+) (\d+)", text)
+        assert shown is not None
+        assert sum(map(int, shown.groups())) == total
+
+
+def test_page_of_a_multi_label_run_has_average_precision_and_no_confusion(labelled: Path) -> None:
+    page = page_of(labelled)
+    metrics = json.loads((labelled / "metrics-test.json").read_text(encoding="utf-8"))
+    sections = [attributes["id"] for attributes in page.all("section")]
+    assert sections == ["curves", "classes", "calibration", "mistakes", "filters", "record"]
+    claim = (
+        f"mlp reaches a mean average precision of {100 * metrics['mean_ap']:.1f} % over the 3 classes of digits, and "
+    )
+    claim += f"decides rightly about every class in {100 * metrics['exact']:.1f} % of the 360 test images"
+    assert claim in page.texts["header"]
+    assert "Class Images AP Recall Precision F1" in page.texts["classes"]
+    row = metrics["per_class"][0]
+    assert f"even {row['support']} {100 * row['average_precision']:.1f} %" in page.texts["classes"]
+    wrong = round(360 * (1 - metrics["exact"]))
+    assert f"{wrong} of 360 test images have a wrong decision about some class." in page.texts["mistakes"]
+    assert re.search(r"missed (even|small|round) \d", page.texts["mistakes"])
+    assert re.search(r"invented (even|small|round) \d", page.texts["mistakes"])
+    assert not page.open
+    assert {href for one in page.all("a") if (href := one["href"])} == {f"#{name}" for name in sections}
 
 
 def test_record_shows_configuration_environment_command_and_digests(trained: Path, trained_page: Page) -> None:
@@ -146,7 +214,7 @@ def test_nothing_leaves_the_page(trained_html: str, trained_page: Page) -> None:
         for name in ("src", "href"):
             if name in attributes:
                 assert str(attributes[name]).startswith("data:image/png;base64," if tag == "img" else "#")
-    assert set(re.findall(r"url\(([^)]{1,5})", trained_html)) <= {"#loss", "#accu", "#rate"}
+    assert set(re.findall(r"url\(([^)]{1,5})", trained_html)) <= {"#loss", "#accu", "#rate", "#reli"}
 
 
 def test_every_reference_inside_the_page_has_its_target(trained_html: str, trained_page: Page) -> None:
@@ -177,7 +245,7 @@ def test_texts_of_the_run_are_escaped(run: Path) -> None:
 
 def test_run_without_evaluation_shows_curves_and_what_to_type(unevaluated: Path) -> None:
     page = page_of(unevaluated)
-    assert [attributes["id"] for attributes in page.all("section")] == ["curves", "filters", "record"]
+    assert [attributes["id"] for attributes in page.all("section")] == ["curves", "data", "filters", "record"]
     assert f"lenext eval {unevaluated}" in page.texts["header"]
     assert "Test accuracy" not in page.texts["header"]
     assert sum(1 for _ in page.all("svg")) == 3
@@ -217,7 +285,8 @@ def test_page_of_a_run_without_mistakes_says_so(run: Path) -> None:
     seen = Predictions.load(run / "predictions-test.npz")
     right = dataclasses.replace(seen, scores=(5 * np.eye(10, dtype=np.float32))[seen.labels])
     gallery = gallery_of(run)
-    save_evaluation(run, right, gallery | {name: gallery[name][:0] for name in ("mistakes", "mistakes_row")})
+    none = {name: gallery[name][:0] for name in ("thumbnails", "thumbnails_row", "thumbnails_size")}
+    save_evaluation(run, right, gallery | none)
     page = page_of(run)
     assert "None: every test image is named correctly." in page.texts["mistakes"]
     assert "No class was taken for another." in page.texts["confusion"]

@@ -8,30 +8,40 @@ from PIL import Image
 from lenext.reporting.pictures import Picture, filter_pictures, matrix_picture, picture
 
 
-def pixels_of(shown: Picture) -> np.ndarray:
+def pixels_of(shown: Picture, kind: str = "png") -> np.ndarray:
     prefix, _, encoded = shown.uri.partition(",")
-    assert prefix == "data:image/png;base64"
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
-    assert pixels.shape[:2] == (shown.height, shown.width)
-    return pixels
+    assert prefix == f"data:image/{kind};base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_small_picture_is_enlarged_by_a_whole_factor_without_smoothing(channels: int) -> None:
+def test_small_picture_is_kept_to_the_bit_and_shown_enlarged_by_a_whole_factor(channels: int) -> None:
     source = np.arange(8 * 6 * channels, dtype=np.uint8).reshape(8, 6, channels)
-    shown = pixels_of(picture(source, 112)).reshape(112, 84, channels)
-    assert (shown == source.repeat(14, axis=0).repeat(14, axis=1)).all()
+    shown = picture(source, 112)
+    assert (pixels_of(shown).reshape(8, 6, channels) == source).all()
+    assert (shown.width, shown.height, shown.crisp) == (84, 112, True)
 
 
 def test_large_picture_is_reduced_to_fit() -> None:
     shown = picture(np.full((300, 600, 3), 90, np.uint8), 112)
     assert (shown.width, shown.height) == (112, 56)
+    assert pixels_of(shown).shape == (56, 112, 3)
     assert (pixels_of(shown) == 90).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_photograph_becomes_a_jpeg_close_to_it_and_is_shown_smooth(channels: int) -> None:
+    y, x = np.mgrid[:96, :72]
+    source = np.stack([60 + x, 200 - y, 100 + x // 2], axis=2)[:, :, :channels].astype(np.uint8)
+    shown = picture(source, 112)
+    found = pixels_of(shown, "jpeg").reshape(source.shape).astype(int)
+    assert np.abs(found - source).mean() < 3
+    assert (shown.width, shown.height, shown.crisp) == (72, 96, False)
 
 
 def test_filter_is_scaled_by_its_largest_magnitude_with_zero_in_the_middle() -> None:
     filters = np.array([[[[-4.0, 0.0], [1.0, 2.0]]], [[[0.0, 0.0], [0.0, 0.001]]]], dtype=np.float32)
-    first, second = (pixels_of(one)[::24, ::24] for one in filter_pictures(filters, 48))
+    first, second = (pixels_of(one) for one in filter_pictures(filters, 48))
     assert first.tolist() == [[0, 128], [159, 191]]
     assert second.tolist() == [[128, 128], [128, 255]]
 
@@ -42,7 +52,7 @@ def test_filter_of_zeros_is_the_middle_grey() -> None:
 
 
 def test_filters_of_three_channels_are_colour_and_of_two_are_two_pictures() -> None:
-    assert pixels_of(filter_pictures(np.ones((4, 3, 3, 3), np.float32), 48)[0]).shape == (48, 48, 3)
+    assert pixels_of(filter_pictures(np.ones((4, 3, 3, 3), np.float32), 48)[0]).shape == (3, 3, 3)
     assert len(filter_pictures(np.ones((4, 2, 3, 3), np.float32), 48)) == 8
 
 

@@ -5,7 +5,9 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib
 import pytest
 
-from lenext.reporting.plots import THEME, TRAIN_COLOUR, VALIDATION_COLOUR, Line, line_chart
+from lenext.judge.calibration import ReliabilityBin
+from lenext.judge.intervals import wilson
+from lenext.reporting.plots import THEME, TRAIN_COLOUR, VALIDATION_COLOUR, Line, line_chart, reliability_chart
 
 TRAIN = Line("train", [1, 2, 3], [2.0, 1.0, 0.5], TRAIN_COLOUR, dashed=True)
 VALIDATION = Line("validation", [1, 2, 3], [1.8, 0.9, 0.52])
@@ -100,3 +102,50 @@ def test_drawing_is_the_same_bytes_whatever_the_settings_of_matplotlib_and_leave
     with matplotlib.rc_context({"lines.linewidth": 7.0, "axes.grid": True, "font.size": 20.0}):
         assert line_chart([TRAIN, VALIDATION], key="loss", title="Loss", description="") == plain
         assert matplotlib.rcParams["lines.linewidth"] == 7.0
+
+
+BINS = (
+    ReliabilityBin(low=0.0, high=0.25, count=0, confidence=0.0, accuracy=0.0),
+    ReliabilityBin(low=0.25, high=0.5, count=4, confidence=0.4, accuracy=0.25),
+    ReliabilityBin(low=0.5, high=0.75, count=0, confidence=0.0, accuracy=0.0),
+    ReliabilityBin(low=0.75, high=1.0, count=16, confidence=0.8, accuracy=1.0),
+)
+
+
+def test_reliability_has_a_dot_and_its_interval_at_each_bin_that_holds_answers() -> None:
+    svg = reliability_chart(BINS, key="reliability", vertical="Accuracy", description="")
+    tree = ElementTree.fromstring(svg)
+    ends = [
+        [float(number) for number in re.findall(r"[\d.]+", path.get("d", ""))]
+        for path in tree.iter("path")
+        if "--validation" in path.get("style", "") and "fill: none" in path.get("style", "")
+    ]
+    dots = [
+        (float(one.get("x", "nan")), float(one.get("y", "nan")))
+        for one in tree.iter("use")
+        if "--validation" in one.get("style", "")
+    ]
+    (x1, low1, _, high1), (x2, low2, _, high2) = ends
+    assert [x for x, _ in dots] == pytest.approx([x1, x2], abs=0.01)
+    unit = (dots[0][1] - dots[1][1]) / 0.75  # from an accuracy of 0.25 to one of 1
+    for (_, y), low, high, one in zip(dots, (low1, low2), (high1, high2), BINS[1::2], strict=True):
+        expected = wilson(round(one.accuracy * one.count), one.count)
+        assert [one.accuracy + (y - low) / unit, one.accuracy + (y - high) / unit] == pytest.approx(expected, abs=1e-3)
+
+
+def test_bars_of_the_counts_stand_in_proportion_to_them() -> None:
+    tree = ElementTree.fromstring(reliability_chart(BINS, key="reliability", vertical="Accuracy", description=""))
+    heights = []
+    for path in tree.iter("path"):
+        if "fill: var(--validation" in path.get("style", "") and path.get("clip-path"):
+            places = [float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", path.get("d", ""))]
+            heights.append(max(places) - min(places))
+    assert [height / max(heights) for height in heights] == pytest.approx([0, 0.25, 0, 1], abs=1e-4)
+
+
+def test_reliability_names_its_axes_and_keeps_its_ids_and_colours_to_itself() -> None:
+    svg = reliability_chart(BINS, key="reliability", vertical="Accuracy", description="a <chart>")
+    assert {"Accuracy", "confidence", "0 %", "100 %"} <= set(texts(svg))
+    assert 'aria-label="a &lt;chart&gt;"' in svg
+    assert all(name.startswith("reliability-") for name in re.findall(r' id="([^"]+)"', svg))
+    assert not re.findall(r"#[0-9a-f]{6}\b(?!\))", re.sub(r"var\(--[\w-]+, #[0-9a-f]{6}\)", "", svg))

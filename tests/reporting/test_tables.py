@@ -1,9 +1,12 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from lenext.reporting.tables import ResultRow, count, duration, percent, results_table
+from lenext.judge.metrics import measure
+from lenext.predictions import Predictions
+from lenext.reporting.tables import ResultRow, class_cells, count, duration, metrics_line, percent, results_table
 from lenext.reporting.views import probability
 
 ROWS = [
@@ -96,3 +99,31 @@ def test_tables_load_neither_torch_nor_rich() -> None:
 )
 def test_probability_is_never_rounded_to_certainty(value: float, text: str) -> None:
     assert probability(value) == text
+
+
+def predictions_of(scores: list[list[float]], labels: list[int] | list[list[int]]) -> Predictions:
+    return Predictions(
+        ids=tuple(map(str, range(len(scores)))), labels=np.array(labels), scores=np.array(scores),
+        classes=("a", "b"), split="test", split_digest="", preprocessing_digest="", model="",
+    )  # fmt: skip
+
+
+def test_figures_of_an_evaluation_are_told_in_a_line() -> None:
+    one = measure(predictions_of([[0.0, 0.0]] * 8 + [[0.0, 0.0]] * 2, [0] * 8 + [1] * 2))
+    assert metrics_line(one) == "top-1 80.0 % [49.0, 94.3], top-5 100.0 %, NLL 0.693, ECE 0.300"
+    many = measure(predictions_of([[1.0, -1.0], [1.0, 1.0]], [[1, 0], [1, 0]]))
+    expected = "mAP 100.0 %, all labels right 50.0 % [9.5, 90.5], F1 1.000 macro, 0.800 micro, NLL 0.563, ECE 0.116"
+    assert metrics_line(many) == expected
+
+
+def test_classes_are_rows_and_average_precision_is_a_column_of_multi_label_alone() -> None:
+    one, many = predictions_of([[2.0, 1.0]], [0]), predictions_of([[2.0, -1.0]], [[1, 1]])
+    assert class_cells(measure(one)) == [
+        ("class", "images", "precision", "recall", "F1"),
+        ("a", "1", "1.000", "1.000", "1.000"),
+        ("b", "0", "0.000", "0.000", "0.000"),
+    ]
+    assert class_cells(measure(many))[::2] == [
+        ("class", "images", "precision", "recall", "F1", "AP"),
+        ("b", "1", "0.000", "0.000", "0.000", "1.000"),
+    ]

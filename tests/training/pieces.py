@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lenext.data.batches import Batch, train_batches
+from lenext.data.batches import Batch, Variation, train_batches
 from lenext.data.config import AugmentConfig
+from lenext.data.ordering import epoch_order
 from lenext.data.preprocessing import Preprocessing
-from lenext.data.sources import open_split
+from lenext.data.sources import find_source
 from lenext.device import SpeedPlan
 from lenext.models.catalog import build
 from lenext.models.classifier import Classifier, NetworkConfig
@@ -20,7 +21,7 @@ from lenext.training.loop import Step, TrainState, train_epoch
 from lenext.training.objective import Objective
 from lenext.training.optim import make_optimizer
 
-DIGITS = open_split("digits", "test")  # 360 images of 8x8
+DIGITS = find_source("digits").open("test")  # 360 images of 8x8
 PREPROCESSING = Preprocessing(size=(8, 8), channels=1, mean=(0.3,), std=(0.4,))
 PLAN = SpeedPlan(device="cpu", precision="float32", channels_last=False, threads=1)
 BF16 = SpeedPlan(device="cpu", precision="bf16", channels_last=False, threads=1)
@@ -64,9 +65,10 @@ def resnet20() -> Classifier:
 
 def batches(count: int, *, start: int = 0, size: int = 16, epoch: int = 0) -> list[Batch]:
     """Batches `start` to `count` of an epoch of digits."""
+    order = epoch_order(DIGITS, seed=3, epoch=epoch)[start * size :]
     found = train_batches(
-        DIGITS, PREPROCESSING, AugmentConfig(), seed=3, epoch=epoch, batch_size=size, start=start
-    )  # fmt: skip
+        DIGITS, PREPROCESSING, Variation(AugmentConfig(), 10), order, seed=3, epoch=epoch, batch_size=size
+    )
     return [next(found) for _ in range(start, count)]
 
 

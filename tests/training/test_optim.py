@@ -116,7 +116,7 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 def test_rate_is_set_in_every_group() -> None:
-    optimizer = make_optimizer(resnet20(), OptimizerConfig(decay_on="weights"))
+    optimizer = make_optimizer(resnet20(), OptimizerConfig(decay=0.1, decay_on="weights"))
     set_rate(optimizer, 0.375)
     assert [group["lr"] for group in optimizer.param_groups] == [0.375, 0.375]
 

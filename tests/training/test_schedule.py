@@ -145,7 +145,7 @@ def test_plateau_is_torchs_through_observe(patience: int, factor: float, thresho
     for epoch in range(80):
         loss = math.exp(-epoch / 30) * generator.uniform(0.9, 1.1)
         before = state.progress.rate_scale
-        state = observe(state, Validation(loss=loss, top1=0.5), config)
+        state = observe(state, Validation(loss=loss, score=0.5), config)
         scheduler.step(loss)
         cuts += state.progress.rate_scale < before
         assert state.progress.rate_scale == pytest.approx(peer.param_groups[0]["lr"], rel=1e-12, abs=0)
@@ -157,7 +157,7 @@ def test_only_plateau_cuts_the_rate_on_what_validation_shows() -> None:
     config = TrainingConfig(schedule=ScheduleConfig(patience=0))
     state = make_state()
     for _ in range(5):
-        state = observe(state, Validation(loss=1.0, top1=0.5), config)
+        state = observe(state, Validation(loss=1.0, score=0.5), config)
     assert state.progress.rate_scale == 1.0
 
 
@@ -183,12 +183,12 @@ def test_best_epoch_is_the_first_of_the_highest_accuracy() -> None:
     state = make_state()
     seen = []
     for top1 in (0.2, 0.5, 0.4, 0.5, 0.6):
-        state = observe(state, Validation(loss=1.0, top1=top1), TrainingConfig())
-        seen.append((state.progress.best_epoch, state.progress.best_top1))
+        state = observe(state, Validation(loss=1.0, score=top1), TrainingConfig())
+        seen.append((state.progress.best_epoch, state.progress.best_score))
     assert seen == [(1, 0.2), (2, 0.5), (2, 0.5), (2, 0.5), (5, 0.6)]
 
 
 def test_accuracy_of_zero_is_a_best_of_its_own() -> None:
     """Else an epoch 0 would stay the best of a network that learnt nothing."""
-    state = observe(make_state(), Validation(loss=9.0, top1=0.0), TrainingConfig())
-    assert (state.progress.best_epoch, state.progress.best_top1) == (1, 0.0)
+    state = observe(make_state(), Validation(loss=9.0, score=0.0), TrainingConfig())
+    assert (state.progress.best_epoch, state.progress.best_score) == (1, 0.0)

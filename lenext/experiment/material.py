@@ -1,0 +1,162 @@
+"""What a run works on: its data, divided once and found again by name, label and content; its preprocessing."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from lenext import run as runs
+from lenext.data.batches import Variation, prepared
+from lenext.data.colour import colour_components
+from lenext.data.config import DataConfig
+from lenext.data.preprocessing import Preprocessing, statistics
+from lenext.data.sources import Source
+from lenext.data.split import hold_out, label_names, read_split, three_ways, validation_count, write_split
+from lenext.data.store import ArrayStore, CachedStore, Store, Subset
+from lenext.data.task import Task
+from lenext.device import cores
+from lenext.errors import ConflictError, DataError
+from lenext.experiment.config import Experiment
+
+PAD_LIMIT = 8  # pixels: an even gap up to this is framed, as LeNet-5's from 28 to 32 was; another one is resampled
+MEASURED = 1000  # images at most: mean and deviation of files come from so many, evenly spaced
+PORTION = 64  # images read at a time for that
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The data of a run: what is trained on, what is held out (possibly nothing), what becomes of an image."""
+
+    task: Task
+    train: Store
+    validation: Store
+    preprocessing: Preprocessing
+    variation: Variation
+    workers: int
+
+
+def make_parts(
+    experiment: Experiment, source: Source, stores: Mapping[str, Store], preprocessing: Preprocessing
+) -> Parts:
+    """Put together what training is handed: never the test split."""
+    train, task, workers = stores["train"], source.task, count_workers(stores["train"], experiment.data)
+    colours = colour_components(_portions(train, workers)) if experiment.augment.colour_noise else None
+    variation = Variation(experiment.augment, task.num_classes, colours)
+    return Parts(task, train, stores["validation"], preprocessing, variation, workers)
+
+
+def settle_preprocessing(experiment: Experiment, source: Source, train: Store) -> Preprocessing:
+    """Decide what becomes of an image: the frame by the experiment, mean and deviation by the training images."""
+    mean, std = statistics(_portions(train, count_workers(train, experiment.data)))
+    native = source.native_size or (0, 0)
+    gap = experiment.size - native[0] if native[0] == native[1] else -1
+    return Preprocessing(
+        size=(experiment.size, experiment.size),
+        channels=source.channels,
+        mean=mean,
+        std=std,
+        border=gap // 2 if 0 < gap <= PAD_LIMIT and gap % 2 == 0 else 0,
+        fit=experiment.data.fit,
+    )
+
+
+def divide(source: Source, data: DataConfig, size: int) -> dict[str, Store]:
+    """Open what a run is made from: "train" and "validation" (possibly empty), as the source has them or held out.
+
+    A source without splits gives "test" as well, by `three_ways`; where it has splits, the test split stays closed.
+    """
+    if "all" in source.counts:
+        whole = _open(source, "all", data, size)
+        rows = three_ways(whole.labels, data.split_seed, source.groups("all"), data.validation)
+        return {part: Subset(whole, chosen) for part, chosen in rows.items()}
+    train = _open(source, "train", data, size)
+    if "validation" in source.counts:
+        return {"train": train, "validation": _open(source, "validation", data, size)}
+    count = validation_count(data.validation, len(train))
+    kept, held = hold_out(train.labels, count, data.split_seed, source.groups("train"))
+    return {"train": Subset(train, kept), "validation": Subset(train, held)}
+
+
+def record_division(path: Path, task: Task, stores: Mapping[str, Store]) -> None:
+    """Write `split.csv`: which image, under which label, went where."""
+    write_split(
+        path,
+        {
+            part: dict(zip(store.ids, label_names(store.labels, task.classes), strict=True))
+            for part, store in stores.items()
+        },
+    )
+
+
+def recorded_division(run: Path, source: Source, data: DataConfig, size: int) -> dict[str, Store]:
+    """Open the parts that the run's `split.csv` names; images gone or relabelled are a ConflictError (5)."""
+    runs.verify(run, runs.SPLIT_CSV)
+    opened: dict[str, Store] = {}
+    parts: dict[str, Store] = {}
+    for part, stated in read_split(run / runs.SPLIT_CSV).items():
+        origin = "all" if "all" in source.counts else part if part in source.counts else "train"
+        if origin not in opened:
+            opened[origin] = _open(source, origin, data, size)
+        store = opened[origin]
+        row = {name: number for number, name in enumerate(store.ids)}
+        missing = [name for name in stated if name not in row]
+        if missing:
+            raise _changed(run, f"{len(missing)} of its images are not there, {missing[0]} the first")
+        parts[part] = Subset(store, np.array([row[name] for name in stated], np.int64))
+        found = label_names(parts[part].labels, source.task.classes)
+        other = [(name, label) for name, label in zip(stated, found, strict=True) if stated[name] != label]
+        if other:
+            name, label = other[0]
+            why = f"{len(other)} of its images have another label: {name} is {label!r}, and was {stated[name]!r}"
+            raise _changed(run, why)
+    nothing = Subset(parts["train"], np.array([], np.int64))
+    return {"validation": nothing, **parts}
+
+
+def open_test(run: Path, source: Source, data: DataConfig, size: int) -> Store:
+    """Open the test split of the source, or what the run itself set aside; a run without either is a DataError."""
+    if "test" in source.counts:
+        return source.open("test", 2 * size)
+    parts = recorded_division(run, source, data, size)
+    if "test" not in parts:
+        raise DataError(
+            f"cannot judge {run} on test images",
+            why=f"{source.name} has none; its validation images have chosen the checkpoint, and flatter it",
+            advice="add a folder test/, or look at validation: lenext eval RUN --split validation",
+            kept="the run, untouched",
+        )
+    return parts["test"]
+
+
+def count_workers(store: Store, data: DataConfig) -> int:
+    """How many threads prepare batches of this store."""
+    return data.workers if data.workers >= 0 else 0 if _in_memory(store) else cores()
+
+
+def _open(source: Source, split: str, data: DataConfig, size: int) -> Store:
+    store = source.open(split, 2 * size)
+    return store if isinstance(store, ArrayStore) else CachedStore(store, data.cache << 20)
+
+
+def _portions(store: Store, workers: int) -> Iterator[list[Tensor]]:
+    """Read the images to measure: all where they are in memory, else at most MEASURED of them, evenly spaced."""
+    in_memory = _in_memory(store)
+    count = len(store) if in_memory else min(len(store), MEASURED)
+    rows = np.linspace(0, len(store), count, endpoint=False).astype(np.int64)
+    portion = 4096 if in_memory else PORTION
+    return prepared(lambda start: store.read(rows[start : start + portion]), range(0, count, portion), workers)
+
+
+def _in_memory(store: Store) -> bool:
+    return isinstance(store.store if isinstance(store, Subset) else store, ArrayStore)
+
+
+def _changed(run: Path, why: str) -> ConflictError:
+    return ConflictError(
+        f"the data is not what {run} was trained on",
+        why=why,
+        kept="the run, untouched",
+        advice="put the data back, or train a new run",
+    )

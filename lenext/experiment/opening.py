@@ -1,0 +1,174 @@
+"""How a run begins: data, network and plan are prepared, then the run folder is created whole."""
+
+import copy
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lenext
+from lenext import checkpoint as checkpoints
+from lenext import run as runs
+from lenext.config import digest, from_mapping, to_mapping, to_toml
+from lenext.costs.operators import count_cost
+from lenext.data.batches import train_batches
+from lenext.data.config import DataConfig
+from lenext.data.ordering import epoch_order
+from lenext.data.preprocessing import Preprocessing
+from lenext.data.sources import Source, find_source
+from lenext.data.store import Store
+from lenext.device import SpeedPlan, candidate_plans
+from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
+from lenext.experiment.material import Parts, divide, make_parts, record_division, settle_preprocessing
+from lenext.experiment.session import Session, changes, newest, snapshot
+from lenext.models.catalog import build
+from lenext.models.init import initialise
+from lenext.training.config import TrainingConfig
+from lenext.training.finetune import adopt, freeze
+from lenext.training.loop import TrainState, choose_plan
+from lenext.training.objective import Objective, class_weights
+from lenext.training.optim import make_optimizer
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """All that a run begins with; nothing of it is on disk yet. said: what was decided on the way, a sentence each."""
+
+    experiment: Experiment
+    source: Source
+    stores: Mapping[str, Store]
+    parts: Parts
+    state: TrainState
+    plan: SpeedPlan
+    said: tuple[str, ...] = ()
+
+
+def prepare(experiment: Experiment, source: Source) -> Beginning:
+    """Divide the data, build the network, give it its first weights and time the plans; nothing is written."""
+    start_from = checkpoints.load(checkpoint_folder(Path(experiment.weights))) if experiment.weights else None
+    stores = divide(source, experiment.data, experiment.size)
+    if start_from is None:
+        preprocessing = settle_preprocessing(experiment, source, stores["train"])
+    else:  # the network knows images as its first training showed them
+        size = (experiment.size, experiment.size)
+        known = from_mapping(Preprocessing, start_from.card.preprocessing)
+        preprocessing = dataclasses.replace(known, size=size, fit=experiment.data.fit)
+    parts = make_parts(experiment, source, stores, preprocessing)
+    state = fresh_state(experiment, parts)
+    classifier, said = state.objective.classifier, []
+    initialise(classifier, experiment.training.init, experiment.seed)
+    if start_from is not None:
+        same = start_from.card.classes == parts.task.classes
+        fresh = adopt(classifier, start_from.weights, keep_head=same)
+        said.append(f"new weights for {parts.task.num_classes} classes: {', '.join(fresh)}" if fresh else "head kept")
+    plan = _choose(experiment, parts, state)
+    state.objective.to(plan.device)
+    begin_average(state, experiment.training)
+    return Beginning(experiment, source, stores, parts, state, plan, tuple(said))
+
+
+def create(
+    beginning: Beginning,
+    run: Path,
+    *,
+    settings: Sequence[str] = (),
+    extended_from: str = "",
+    history: bytes = b"",
+    best: checkpoints.Checkpoint | None = None,
+) -> Session:
+    """Create the run folder, whole and with its first checkpoint saved, and return its Session.
+
+    settings: those that went into the experiment, for the command that the run records. extended_from, history, best:
+    of the run that this one goes on from.
+    """
+    experiment, parts, state, plan = beginning.experiment, beginning.parts, beginning.state, beginning.plan
+    session = Session(run, experiment, parts, state, plan)
+    cost = count_cost(state.objective.classifier, (parts.preprocessing.channels, *parts.preprocessing.size))
+    with runs.staged(run) as staging:
+        config = to_mapping(experiment)
+        runs.write_durably(staging / runs.CONFIG_TOML, to_toml(config).encode())
+        record_division(staging / runs.SPLIT_CSV, parts.task, beginning.stores)
+        runs.write_json(staging / runs.ENVIRONMENT_JSON, runs.environment())
+        runs.write_durably(staging / runs.METRICS_JSONL, history)
+        checkpoints.save(staging / runs.BEST, best or snapshot(experiment, parts, state))
+        checkpoints.save(staging / runs.LAST, snapshot(experiment, parts, state))
+        runs.update_run(
+            staging,
+            lenext=lenext.__version__,
+            name=run.name,
+            status="created",
+            command=command_line(experiment, settings, plan.threads),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            model=experiment.model,
+            data=Path(experiment.data.name).name,
+            params=cost.params,
+            macs=cost.macs,
+            train_images=len(parts.train),
+            validation_images=len(parts.validation),
+            train_seconds=state.progress.seconds,
+            test_opened=0,
+            chosen="best" if len(parts.validation) else "last",
+            score_name="mAP" if parts.task.multi_label else "top-1",
+            config_digest=digest(config),
+            speed_plan=dataclasses.asdict(plan),
+            **({"extended_from": extended_from} if extended_from else {}),
+        )
+    session.loaded_from = newest(run)
+    return session
+
+
+def start(experiment: Experiment, source: Source, run: Path, *, settings: Sequence[str] = ()) -> Session:
+    """Prepare a run and create its folder."""
+    # runs.refuse_existing(run)
+    return create(prepare(experiment, source), run, settings=settings)
+
+
+def train(
+    data: str | Source,
+    model: str,
+    run: Path | str,
+    *,
+    recipe: str = "",
+    epochs: int | None = None,
+    seed: int = 0,
+    root: str = "",
+    settings: Sequence[str] = (),
+) -> Path:
+    """Train a network on data from its first step to its last, and return the run folder.
+
+    data: a name of `lenext data`, the path of a folder or an archive, or what `from_arrays` made. model, recipe: names
+    (`lenext models`; no recipe: the network's own). epochs: the recipe's number unless given. root: a folder to look
+    for the data in. settings: "training.batch_size=64" and the like.
+    """
+    source = find_source(data, root) if isinstance(data, str) else data
+    told = DataConfig(name=source.name, root=root)
+    settings = [*with_epochs(epochs), *settings]
+    experiment, _ = compose(told, source, model, recipe=recipe, seed=seed, settings=settings)
+    for _ in start(experiment, source, Path(run), settings=settings).records():
+        pass
+    return Path(run)
+
+
+def fresh_state(experiment: Experiment, parts: Parts) -> TrainState:
+    """Build network, objective and optimiser, with torch's own first weights."""
+    config = experiment.training
+    classifier = build(experiment.model, **changes(experiment, parts))
+    freeze(classifier, config.freeze)
+    weights = class_weights(parts.train.labels, config.loss, parts.task.num_classes)
+    objective = Objective(classifier, config.loss, multi_label=parts.task.multi_label, weights=weights)
+    return TrainState(objective, make_optimizer(classifier, config.optimizer))
+
+
+def begin_average(state: TrainState, config: TrainingConfig) -> None:
+    """Where an average is kept, it begins as the weights of this moment."""
+    if config.average:
+        state.average = copy.deepcopy(state.objective.classifier).requires_grad_(False).eval()
+
+
+def _choose(experiment: Experiment, parts: Parts, state: TrainState) -> SpeedPlan:
+    config = experiment.training
+    count = min(config.batch_size, len(parts.train))
+    order = epoch_order(parts.train, seed=0, epoch=0)[:count]
+    first = train_batches(parts.train, parts.preprocessing, parts.variation, order, seed=0, epoch=0, batch_size=count)
+    return choose_plan(state.objective, next(first), candidate_plans(config.precision, config.threads))

@@ -1,0 +1,110 @@
+"""How a run goes on: where its newest checkpoint stands, or as another run with more epochs."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenext import checkpoint as checkpoints
+from lenext import run as runs
+from lenext.config import differing_keys, digest, from_mapping, override, read_toml
+from lenext.data.preprocessing import Preprocessing
+from lenext.data.sources import Source, find_source
+from lenext.data.store import Store
+from lenext.device import SpeedPlan, require_device
+from lenext.errors import ConflictError, UsageError
+from lenext.experiment.config import Experiment
+from lenext.experiment.material import make_parts, recorded_division
+from lenext.experiment.opening import Beginning, begin_average, create, fresh_state
+from lenext.experiment.session import TRAINED, Session, newest
+from lenext.training.loop import Progress
+from lenext.training.optim import load_optimizer_tensors
+
+
+def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "", source: Source | None = None) -> Session:
+    """Take a run up where its newest whole checkpoint stands; a changed configuration is a ConflictError (exit 5).
+
+    root: where the data lies now, if it has moved. source: the data itself, where it came as arrays.
+    """
+    run = Path(run)
+    index = runs.load_run(run)
+    stored = read_toml(run / runs.CONFIG_TOML)
+    changed = differing_keys(stored, override(stored, settings))
+    if changed or digest(stored) != index["config_digest"]:
+        raise ConflictError(
+            f"cannot resume {run} with another configuration",
+            why=f"differs: {', '.join(changed) or runs.CONFIG_TOML + ' was edited'}",
+            kept="the run, untouched",
+            advice="resume without --set, or start a new run",
+        )
+    manifest = newest(run)
+    beginning = _take_up(run, from_mapping(Experiment, stored), root, source)
+    session = Session(run, beginning.experiment, beginning.parts, beginning.state, beginning.plan)
+    session.loaded_from = manifest
+    return session
+
+
+def extend(run: Path | str, epochs: int, to: Path, *, root: str = "", source: Source | None = None) -> Session:
+    """Begin another run, `to`, where this one stands, with `epochs` epochs in all; the first run stays as it is.
+
+    The schedule is that of a run of `epochs` epochs from here on: a rate that had fallen to its end rises again to
+    where the longer schedule has it.
+    """
+    run = Path(run)
+    experiment = from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML))
+    done = checkpoints.load(run / runs.LAST).progress["epoch"]
+    if epochs <= done:
+        raise UsageError(f"cannot extend {run} to {epochs} epochs", why=f"it has {done}", advice=f"--epochs {2 * done}")
+    training = dataclasses.replace(experiment.training, epochs=epochs, steps=0)
+    beginning = _take_up(run, dataclasses.replace(experiment, training=training), root, source)
+    history = (run / runs.METRICS_JSONL).read_bytes()[: beginning.state.progress.metrics_bytes]
+    best = checkpoints.load(run / runs.BEST)
+    return create(beginning, to, extended_from=str(run), history=history, best=best)
+
+
+def environment_changes(run: Path) -> list[str]:
+    """What differs between the machine that began the run and this one, a sentence each."""
+    before, now = runs.read_json(run / runs.ENVIRONMENT_JSON), runs.environment()
+    told = []
+    for key in differing_keys(before, now):
+        one, other = (_looked_up(place, key) for place in (before, now))
+        told.append(f"{key} was {one}, and is {other}: the bits may differ from those of an uninterrupted run")
+    return told
+
+
+def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None) -> Beginning:
+    """Read data, weights, optimiser and progress back, as the newest whole checkpoint has them."""
+    if root:
+        experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, root=root))
+    source = source or find_source(experiment.data.name, experiment.data.root)
+    stores: dict[str, Store] = recorded_division(run, source, experiment.data, experiment.size)
+    loaded = checkpoints.load(run / runs.LAST)
+    if loaded.card.classes != source.task.classes:
+        raise ConflictError(
+            f"the data is not what {run} was trained on",
+            why=f"its classes are {', '.join(source.task.classes)}; the run's, {', '.join(loaded.card.classes)}",
+            kept="the run, untouched",
+            advice="put the data back, or train a new run",
+        )
+    preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
+    parts = make_parts(experiment, source, stores, preprocessing)
+    state = fresh_state(experiment, parts)
+    plan = SpeedPlan(**runs.load_run(run)["speed_plan"])
+    require_device(plan)
+    trained = {name: loaded.optimizer[name] for name in loaded.optimizer if name.startswith(f"{TRAINED}/")}
+    weights = {name.removeprefix(f"{TRAINED}/"): value for name, value in trained.items()} or loaded.weights
+    checkpoints.load_weights(state.objective.classifier, weights)
+    state.objective.to(plan.device)
+    begin_average(state, experiment.training)
+    if state.average is not None:
+        checkpoints.load_weights(state.average, loaded.weights)
+    moments = {name: value for name, value in loaded.optimizer.items() if name not in trained}
+    load_optimizer_tensors(state.optimizer, state.objective.classifier, moments)
+    state.progress = from_mapping(Progress, loaded.progress)
+    return Beginning(experiment, source, stores, parts, state, plan)
+
+
+def _looked_up(tree: dict[str, object], dotted: str) -> object:
+    value: object = tree
+    for key in dotted.split("."):
+        value = value.get(key, "unknown") if isinstance(value, dict) else "unknown"
+    return value
