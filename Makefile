@@ -12,6 +12,7 @@ demo: env                          ## data, two networks trained and judged, rep
 	$(BASE)/bin/lenext demo
 
 test: check                        ## everything that must hold
+	sh tests/install_browser.sh
 	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PYTEST)
 
 check: $(TEST)/ready               ## format, lint, types: seconds

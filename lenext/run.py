@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -20,6 +21,7 @@ from lenext.errors import ConflictError, DataError, LockedError, MachineError
 
 FORMAT = 1
 RUN_JSON = "run.json"
+LOCK = ".lock"
 CONFIG_TOML = "config.toml"
 METRICS_JSONL = "metrics.jsonl"
 SPLIT_CSV = "split.csv"
@@ -27,6 +29,7 @@ ENVIRONMENT_JSON = "environment.json"
 BEST = "best"
 LAST = "last"
 GALLERY_NPZ = "gallery.npz"
+DATA_JSON = "data.json"
 REPORT_HTML = "report.html"
 WRITTEN_ONCE = (CONFIG_TOML, SPLIT_CSV, ENVIRONMENT_JSON)
 
@@ -115,8 +118,13 @@ def refuse_existing(run: Path) -> None:
 
 @contextlib.contextmanager
 def staged(run: Path) -> Iterator[Path]:
-    """Yield a folder beside `run` that becomes `run` by one rename, or vanishes if the block fails."""
+    """Yield a folder beside `run` that becomes `run` by one rename, or vanishes if the block fails.
+
+    It is locked meanwhile: one that nobody holds was left by a killed process, and goes the next time.
+    """
     refuse_existing(run)
+    for left in run.parent.glob(f".{glob.escape(run.name)}.*.new"):
+        _remove_unheld(left)
     staging = run.with_name(f".{run.name}.{os.getpid()}.new")
     try:
         staging.mkdir(parents=True)
@@ -125,9 +133,10 @@ def staged(run: Path) -> Iterator[Path]:
             f"cannot create {run}", why=error.strerror or str(error), advice="choose a writable place with --run DIR"
         ) from error
     try:
-        yield staging
-        staging.rename(run)
-        sync_folder(run.parent)
+        with locked(staging):
+            yield staging
+            staging.rename(run)
+            sync_folder(run.parent)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError):
@@ -136,10 +145,17 @@ def staged(run: Path) -> Iterator[Path]:
         raise
 
 
+def _remove_unheld(folder: Path) -> None:
+    """Remove a folder whose lock nobody holds; one without a lock is only just being made."""
+    if (folder / LOCK).is_file():
+        with contextlib.suppress(LockedError, OSError), locked(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Hold the run for this process; a second one gets a LockedError (exit 8). A killed process leaves no lock."""
-    handle = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(run / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,6 +170,14 @@ def locked(run: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def series_of(folder: Path) -> list[Path]:
+    """The runs of several seeds in a folder that `--seeds` made, in the order of their seeds; none elsewhere."""
+    if (folder / RUN_JSON).exists():
+        return []
+    found = [path.parent for path in folder.glob(f"seed-*/{RUN_JSON}")]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def load_run(run: Path) -> dict[str, Any]:

@@ -128,7 +128,9 @@ def test_two_newest_generations_stay_and_nothing_else(tmp_path: Path) -> None:
         save(tmp_path, make(number))
         assert which(load(tmp_path), 5) == number
         assert len(manifest(tmp_path)["generations"]) == min(number + 1, 2)
-        expected = {"manifest.json", "manifest-copy.json"}.union(*(names(tmp_path, n) for n in range(min(number + 1, 2))))
+        expected = {"manifest.json", "manifest-copy.json"}.union(
+            *(names(tmp_path, n) for n in range(min(number + 1, 2)))
+        )
         assert set(files(tmp_path)) == expected
     assert not names(tmp_path, 0) & names(tmp_path, 1)
 
@@ -386,6 +388,13 @@ def test_whole_generation_is_kept_rather_than_a_damaged_newer_one(folder: Path) 
     assert which(load(folder), 3) == 0
 
 
+def test_generation_that_only_the_copy_names_is_kept_by_the_next_save(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    save(folder, make(2))
+    damage(folder / manifest(folder)["generations"][0]["weights"]["name"], "removed")
+    assert which(load(folder), 3) == 1
+
+
 # --- crashes --------------------------------------------------------------------------------------------------------
 
 
@@ -417,6 +426,12 @@ def test_process_killed_at_any_change_of_a_file_leaves_the_old_or_the_new_genera
         found.append(which(loaded, 3))
         assert loaded.generation == 0
         sweep(folder)
+        (folder / "manifest.json").rename(folder / "away")  # the copy stands in, and is never the older one
+        if (folder / "manifest-copy.json").exists():
+            standing = load(folder)
+            assert (which(standing, 3) >= found[-1], standing.generation) == (True, 0)
+        (folder / "away").rename(folder / "manifest.json")
+        mend(folder)
         assert set(files(folder)) == {"manifest.json", "manifest-copy.json"}.union(
             *(names(folder, n) for n in range(len(manifest(folder)["generations"])))
         )

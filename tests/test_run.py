@@ -31,7 +31,20 @@ def test_run_appears_whole_by_one_rename(tmp_path: Path) -> None:
         (staging / "part").mkdir()
         (staging / "part" / "file").write_text("x")
         assert not run.exists()
-    assert content(tmp_path / "deep") == {"er/run/part/file": b"x"}
+    found = content(tmp_path / "deep")
+    found.pop("er/run/.lock")
+    assert found == {"er/run/part/file": b"x"}
+
+
+def test_what_a_killed_process_left_of_the_same_run_goes_and_nothing_else(tmp_path: Path) -> None:
+    left, held, other = (tmp_path / name for name in (".run.1.new", ".run.2.new", ".run-2.3.new"))
+    for folder in (left, held, other):
+        folder.mkdir()
+        (folder / "file").write_text("x")
+        (folder / ".lock").touch()
+    with runs.locked(held), runs.staged(tmp_path / "run"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, held.name, "run"]
 
 
 @pytest.mark.parametrize("error", [ArithmeticError, KeyboardInterrupt, SystemExit])
@@ -233,6 +246,21 @@ def test_index_keeps_what_is_not_changed_and_forgets_files_that_are_gone(tmp_pat
     (tmp_path / "a.txt").unlink()
     assert runs.update_run(tmp_path, status="finished") == runs.load_run(tmp_path)
     assert runs.load_run(tmp_path) == {"format": 1, "model": "x", "status": "finished", "files": {}}
+
+
+def test_what_is_written_once_keeps_its_first_digest(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"abc")
+    first = runs.update_run(tmp_path)["files"]
+    (tmp_path / "config.toml").write_bytes(b"edited")
+    assert runs.update_run(tmp_path)["files"] == first
+
+
+def test_answers_are_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["config.toml", "metrics.jsonl", "split.csv"]
+    for name in [*kept, "predictions-test.npz", "metrics-test.json", "gallery.npz", "report.html"]:
+        (tmp_path / name).touch()
+    runs.forget_answers(tmp_path)
+    assert sorted(content(tmp_path)) == kept
 
 
 def test_folder_without_index_is_no_run(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from lenext.cli.output import home, put, put_json, say, table
 
 Name = Literal["fashion_mnist", "mnist", "cifar10", "cifar100", "digits"]
 
-app = App(name="data", help="List the data sets, or get one.")
+app = App(name="data", help="List the data sets, get one, check, show or pack your own.")
+app.command("lenext.cli.verb_show:show_images", name="show")
 
 
 @app.default

@@ -1,13 +1,11 @@
-"""`lenext eval`: judge a run on its test split."""
+"""`lenext eval`: judge a run, or the runs of several seeds, on the test split."""
 
+import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from lenext.cli.output import put, put_json, say, table
-from lenext.run import load_run, metrics_name, read_json
-
-if TYPE_CHECKING:
-    from lenext.judge.metrics import Metrics, MultiLabelMetrics
+from lenext.run import load_run, metrics_name, read_json, series_of
 
 
 def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", json: bool = False) -> None:
@@ -16,37 +14,33 @@ def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", js
     Parameters
     ----------
     run
-        A run folder.
+        A run folder, or one of several seeds.
     split
         The split to score.
     json
-        Print the metrics as an object.
+        Print the metrics as an object, or a list of them.
     """
     import lenext
+    from lenext.reporting.tables import class_cells, metrics_line
 
-    metrics = lenext.evaluate(run, split)
-    index = load_run(run)
-    if split == "test":
-        say(f"test split opened {index['test_opened']} time{'s' if index['test_opened'] != 1 else ''} by this run")
+    found, answers, series = [], [], series_of(run)
+    for each in series or [run]:
+        metrics = lenext.evaluate(each, split)
+        found.append(metrics)
+        answers.append(read_json(each / metrics_name(split)))
+        index = load_run(each)
+        if split == "test":
+            times = f"{index['test_opened']} time{'s' if index['test_opened'] != 1 else ''}"
+            say(f"test split opened {times} by {each if series else 'this run'}")
+        if not json:
+            put(table(class_cells(metrics), right=range(1, 6)))
+            put(
+                f"\n{index['model']} on {split} of {index['data']}, n = {metrics.n:,}, checkpoint {index['chosen']}: "
+                f"{metrics_line(metrics)}"
+            )
     if json:
-        put_json(read_json(run / metrics_name(split)))
-        return
-    rows = [("class", "images", "precision", "recall", "F1")]
-    rows += [
-        (c.name, f"{c.support:,}", f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}") for c in metrics.per_class
-    ]
-    put(table(rows, right=(1, 2, 3, 4)))
-    put(
-        f"\n{index['model']} on {split} of {index['data']}, n = {metrics.n:,}, checkpoint {index['chosen']}: "
-        f"{_summary(metrics)}, NLL {metrics.nll:.3f}, ECE {metrics.ece:.3f}"
-    )
-
-
-def _summary(metrics: "Metrics | MultiLabelMetrics") -> str:
-    from lenext.judge.metrics import Metrics
-    from lenext.reporting.tables import percent
-
-    if isinstance(metrics, Metrics):
-        return f"top-1 {percent(metrics.top1, metrics.top1_interval)}, top-5 {percent(metrics.top5)}"
-    exact = percent(metrics.exact, metrics.exact_interval)
-    return f"mAP {percent(metrics.mean_ap)}, all classes right {exact}, macro F1 {metrics.macro_f1:.3f}"
+        put_json(answers[0] if len(answers) == 1 else answers)
+    elif len(found) > 1:
+        scores = [100 * metrics.score for metrics in found]
+        spread = f"{statistics.mean(scores):.2f} % +- {statistics.stdev(scores):.2f}"
+        put(f"\n{split} {found[0].score_name} over the seeds: {spread} (n = {len(scores)} runs, sd)")

@@ -140,7 +140,7 @@ class Job:
     def sessions(self, run: Path | None, seeds: Iterable[int], *, series: bool) -> "Iterator[Session]":
         """Create each run when the one before it is finished."""
         from lenext.experiment.opening import create
-        from lenext.run import staged as refuse_existing  # TEMP
+        from lenext.run import refuse_existing
 
         whole = run
         for seed in seeds:

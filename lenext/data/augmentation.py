@@ -28,7 +28,7 @@ from lenext.data.policies import draw_randaugment, draw_trivial, in_portions, op
 
 Samples = npt.NDArray[np.int64]
 _TRIES = 10
-_ERASED_AREA = (0.02, 0.4)  # Zhong et al. 2017, section 4.1
+_ERASED_AREA = (0.02, 0.4)  # Zhong et al. 2017
 _ERASED_ASPECT = (0.3, 1 / 0.3)
 
 
@@ -106,9 +106,9 @@ def draw_erasing(
 ) -> tuple[Tensor, Tensor]:
     """Return boxes, int64 (N, 4), empty where nothing is erased, and values, uint8 like `images` (Zhong et al. 2017).
 
-    As in the paper: an even share of 0.02 to 0.4 of the area, an even aspect (height / width) of 0.3 to 1 / 0.3, and a
-    random value for each pixel and channel ("RE-R", which the paper uses unless it says otherwise). The place is even
-    among those where the box fits, as in the authors' program; the paper's algorithm redraws a box that sticks out.
+    As in the paper's algorithm: an even share of 0.02 to 0.4 of the area, an even aspect (height / width) of 0.3 to
+    1 / 0.3, and a random value for each pixel; the authors' program fills with the mean. The place is even among those
+    where the box fits, as in that program; the algorithm redraws a box that sticks out.
     """
     n, channels, height, width = images.shape
     drawn = rng.uniform(seed, epoch, samples, "erase", 3 + 2 * _TRIES)

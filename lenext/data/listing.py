@@ -35,12 +35,16 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The images of a container, sorted by the bytes of their names. ignored: what was left out, a sentence each."""
+    """The images of a container, sorted by the bytes of their names.
+
+    ignored: what was left out, a sentence each. tables: each metadata.csv that was followed.
+    """
 
     path: Path
     task: Task
     items: tuple[Item, ...]
     ignored: tuple[str, ...]
+    tables: tuple[str, ...] = ()
 
     @cached_property
     def counts(self) -> Mapping[str, int]:
@@ -71,6 +75,17 @@ def list_images(container: Container, path: Path) -> Listing:
     train|val|test/CLASS/**, CLASS/**, or a metadata.csv at the top or in each split folder, all of it inside any number
     of lone folders. What cannot be told for certain is a DataError: a wrong guess would cost a training run.
     """
+    listing, complaints = survey_images(container, path)
+    for _, error in complaints:
+        raise error
+    return listing
+
+
+def survey_images(container: Container, path: Path) -> tuple[Listing, tuple[tuple[str, DataError], ...]]:
+    """Find the images as `list_images` does; what training would refuse, but a check can look past, is returned.
+
+    Each such complaint has a name, as "empty class folder". What leaves nothing to list is still a DataError.
+    """
     visible = [name for name in container.names() if not _hidden_part(name)]
     images = [name for name in visible if _is_image(container, name)]
     top = _descend(visible, images)
@@ -80,12 +95,14 @@ def list_images(container: Container, path: Path) -> Listing:
         rows, multi_label = _read_tables(path, container, tables, top)
     else:
         rows, multi_label = _read_folders(path, images, heads, top), False
-        _refuse_empty_folders(path, container, rows, top)
     classes = sorted({label for row in rows for label in row.classes})
     if not rows:
         why = f"{METADATA} names no image" if tables else "there are no images"
         raise _unusable(path, why, f"images are files ending in {' '.join(sorted(_SUFFIXES))}")
-    _check(path, rows, classes, multi_label)
+    complaints = [
+        *(() if tables else _empty_folders(path, container, rows, top)),
+        *_class_faults(path, rows, classes, multi_label),
+    ]
     number = {label: i for i, label in enumerate(classes)}
     items = tuple(
         Item(name=row.name, labels=tuple(number[label] for label in row.classes), split=row.split, group=row.group)
@@ -102,7 +119,10 @@ def list_images(container: Container, path: Path) -> Listing:
             [name for name in images if name not in used],
         ),
     )
-    return Listing(path=path, task=Task(tuple(classes), multi_label), items=items, ignored=ignored)
+    listing = Listing(
+        path=path, task=Task(tuple(classes), multi_label), items=items, ignored=ignored, tables=tuple(tables)
+    )
+    return listing, tuple(complaints)
 
 
 def _hidden_part(name: str) -> str:
@@ -200,10 +220,8 @@ def _read_folders(path: Path, images: Sequence[str], heads: Sequence[str], top: 
     return rows
 
 
-def _refuse_empty_folders(path: Path, container: Container, rows: Sequence[_Row], top: str) -> None:
+def _empty_folders(path: Path, container: Container, rows: Sequence[_Row], top: str) -> Iterator[tuple[str, DataError]]:
     """An empty class folder is a class that somebody meant to have."""
-    if not rows:
-        return
     depth = top.count("/") + (1 if rows[0].split == "all" else 2)
     parts = (name.split("/") for name in container.names() if not _hidden_part(name))
     filled = {"/".join(part[:depth]) for part in parts if len(part) > depth}
@@ -220,24 +238,28 @@ def _refuse_empty_folders(path: Path, container: Container, rows: Sequence[_Row]
         least = f"{min(others):,} to " if min(others) < max(others) else ""
         why = f'class folder "{shown(folder[len(top) :])}" is empty; {_many(len(others), "other class")} {verb} '
         why += least + _many(max(others), "file")
-        raise _unusable(path, why, "remove the folder, or put its images there")
+        yield "empty class folder", _unusable(path, why, "remove the folder, or put its images there")
 
 
-def _check(path: Path, rows: Sequence[_Row], classes: Sequence[str], multi_label: bool) -> None:
+def _class_faults(
+    path: Path, rows: Sequence[_Row], classes: Sequence[str], multi_label: bool
+) -> Iterator[tuple[str, DataError]]:
     if not classes:
-        raise _unusable(path, "no image has a label", f"fill the column labels of {METADATA}")
+        yield "no labels", _unusable(path, "no image has a label", f"fill the column labels of {METADATA}")
     if len(classes) == 1 and not multi_label:
-        raise _unusable(path, f'there is only one class, "{classes[0]}"', "add a folder of images of another class")
+        why = f'there is only one class, "{classes[0]}"'
+        yield "only one class", _unusable(path, why, "add a folder of images of another class")
     of_split: dict[str, set[str]] = {}
     for row in rows:
         of_split.setdefault(row.split, set()).update(row.classes)
     if "all" not in of_split and "train" not in of_split:
-        raise _unusable(path, f"there is no train split, only {' and '.join(of_split)}", "add a folder train")
+        why = f"there is no train split, only {' and '.join(of_split)}"
+        yield "no train split", _unusable(path, why, "add a folder train")
     for split, labels in of_split.items():
         missing = sorted(labels - of_split.get("train", labels))
         if missing:
             why = f"no image of train has the class {_first_three(missing)}, which {split} has"
-            raise _unusable(path, why, f"add images of it to train, or remove it from {split}")
+            yield "class not in train", _unusable(path, why, f"add images of it to train, or remove it from {split}")
 
 
 def _hidden_files(names: Iterable[str]) -> Iterator[str]:

@@ -6,14 +6,14 @@ program differs from their paper: it has no identity but inversion, cutout and a
 contrast, brightness and sharpness run from 0.1 to 1.9 with 5 as the middle; solarising and posterising weaken as M
 grows; the background is grey, 128. Programs disagree on strengths above 10, so those are refused.
 
-TrivialAugment (Müller and Hutter 2021, table 1, "wide"): one operation, of a strength drawn from 31. As in the authors'
+TrivialAugment (Müller and Hutter 2021, its wide space): one operation, of a strength drawn from 31. As in the authors'
 program, colour, contrast, brightness and sharpness run from 0.01 to 2, and translation is in pixels whatever the size.
 
 In both, what is whole (pixels, degrees, bits, thresholds) is rounded towards no change, and the background is 0.
 
 Each operation is applied by torch to all images that drew it, and not by Pillow image by image, which computes the same
-bytes. Pillow takes 2.6 to 3 times as long at 32 pixels, 1.6 to 2.5 times at 96, and at 224, where it turns and shears
-faster and does the rest slower, 0.9 to 1.3 times (benchmarks/augmentation.py; a busy machine of two cores).
+bytes. Of 128 images on one thread Pillow takes 3.1 to 3.3 times as long at 32 pixels, 1.6 to 2.0 times at 96, and 0.84
+(RandAugment) to 1.31 times (TrivialAugment) at 224, where it turns and shears faster: benchmarks/augmentation.py.
 """
 
 from collections.abc import Callable

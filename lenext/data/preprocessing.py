@@ -128,14 +128,15 @@ def _fill(images: Tensor, p: Preprocessing) -> Tensor:
         choose = {"crop": max, "pad": min}.get(p.fit)
         ratio = choose(frame_height / height, frame_width / width) if choose else 0.0
         size = (max(round(height * ratio), 1), max(round(width * ratio), 1)) if choose else p.inner
-        images = _resize(images, size) if size != (height, width) else images
+        images = resize(images, size) if size != (height, width) else images
     down, across = frame_height - images.shape[-2], frame_width - images.shape[-1]
     left, top = int(across / 2), int(down / 2)  # towards zero: an odd rest is at the right and at the bottom
     edges = (left, across - left, top, down - top)
     return F.pad(images, edges) if any(edges) else images  # negative edges cut
 
 
-def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scale uint8 (n, C, H, W) to `size`, bilinear with antialiasing, rounded."""
     resized = F.interpolate(images.to(torch.float32), size=size, mode="bilinear", antialias=True, align_corners=False)
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 

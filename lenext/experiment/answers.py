@@ -1,12 +1,8 @@
 """What a trained run is asked: how good it is, what is in these files, its network."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-import torch
 
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
@@ -18,12 +14,12 @@ from lenext.data.split import split_digest
 from lenext.data.store import Store
 from lenext.evaluation.scoring import describe_prediction, predict_images, score_store
 from lenext.experiment.config import Experiment, checkpoint_folder
+from lenext.experiment.gallery import make_gallery
 from lenext.experiment.material import count_workers, open_test, recorded_division
-from lenext.judge.metrics import Metrics, MultiLabelMetrics, measure, worst_mistakes
+from lenext.judge.metrics import Metrics, MultiLabelMetrics, measure
 from lenext.models.classifier import Classifier
 from lenext.predictions import Predictions
 
-GALLERY_MISTAKES = 24
 FILES_AT_A_TIME = 32  # photographs in memory at their full size
 
 
@@ -51,7 +47,7 @@ def evaluate(
         about = {"split": split, "checkpoint": index["chosen"], "model": loaded.card.model, "epoch": loaded.card.epoch}
         runs.write_json(run / runs.metrics_name(split), {**about, **metrics.to_mapping()})
         if split == "test":  # the report shows the gallery beside the predictions on the test split
-            runs.write_durably(run / runs.GALLERY_NPZ, _gallery(model, store, predictions))
+            runs.write_durably(run / runs.GALLERY_NPZ, make_gallery(model, store, predictions))
         runs.update_run(run)
     return metrics
 
@@ -101,18 +97,3 @@ def _open(run: Path, source: Source, experiment: Experiment, split: Literal["tes
     if split == "test":
         return open_test(run, source, experiment.data, experiment.size)
     return recorded_division(run, source, experiment.data, experiment.size)["validation"]
-
-
-def _gallery(model: Classifier, store: Store, predictions: Predictions) -> bytes:
-    """The pictures that the report shows: worst mistakes as the store has them, and the first layer's filters."""
-    rows = worst_mistakes(predictions, GALLERY_MISTAKES)
-    name, filters = next((name, value) for name, value in model.named_parameters() if value.ndim == 4)
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        mistakes=torch.stack(store.read(rows)).permute(0, 2, 3, 1).numpy(),
-        mistakes_row=rows,
-        filters=filters.detach().numpy(),
-        filters_name=np.array(name),
-    )
-    return content.getvalue()

@@ -1,8 +1,9 @@
 """What a run works on: its data, divided once and found again by name, label and content; its preprocessing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -79,6 +80,21 @@ def divide(source: Source, data: DataConfig, size: int) -> dict[str, Store]:
     return {"train": Subset(train, kept), "validation": Subset(train, held)}
 
 
+def data_facts(source: Source, stores: Mapping[str, Store]) -> dict[str, Any]:
+    """What is known of the data before training, for `data.json`: what was found, and how the classes are divided."""
+    classes = source.task.classes
+    split: dict[str, Any] = {part: _balance(store, classes) for part, store in stores.items() if len(store)}
+    if "test" in source.counts:  # which stays closed
+        split["test"] = {"images": source.counts["test"], "classes": {}}
+    return {
+        "source": source.name,
+        "found": source.description,
+        "ignored": list(source.ignored),
+        "findings": [],
+        "split": split,
+    }
+
+
 def record_division(path: Path, task: Task, stores: Mapping[str, Store]) -> None:
     """Write `split.csv`: which image, under which label, went where."""
     write_split(
@@ -138,6 +154,12 @@ def count_workers(store: Store, data: DataConfig) -> int:
 def _open(source: Source, split: str, data: DataConfig, size: int) -> Store:
     store = source.open(split, 2 * size)
     return store if isinstance(store, ArrayStore) else CachedStore(store, data.cache << 20)
+
+
+def _balance(store: Store, classes: Sequence[str]) -> dict[str, Any]:
+    labels = store.labels
+    counts = np.bincount(labels, minlength=len(classes)) if labels.ndim == 1 else labels.sum(axis=0)
+    return {"images": len(store), "classes": dict(zip(classes, counts.astype(int).tolist(), strict=True))}
 
 
 def _portions(store: Store, workers: int) -> Iterator[list[Tensor]]:

@@ -20,7 +20,7 @@ from lenext.data.sources import Source, find_source
 from lenext.data.store import Store
 from lenext.device import SpeedPlan, candidate_plans
 from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
-from lenext.experiment.material import Parts, divide, make_parts, record_division, settle_preprocessing
+from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
 from lenext.experiment.session import Session, changes, newest, snapshot
 from lenext.models.catalog import build
 from lenext.models.init import initialise
@@ -89,6 +89,7 @@ def create(
         config = to_mapping(experiment)
         runs.write_durably(staging / runs.CONFIG_TOML, to_toml(config).encode())
         record_division(staging / runs.SPLIT_CSV, parts.task, beginning.stores)
+        runs.write_json(staging / runs.DATA_JSON, data_facts(beginning.source, beginning.stores))
         runs.write_json(staging / runs.ENVIRONMENT_JSON, runs.environment())
         runs.write_durably(staging / runs.METRICS_JSONL, history)
         checkpoints.save(staging / runs.BEST, best or snapshot(experiment, parts, state))
@@ -120,7 +121,7 @@ def create(
 
 def start(experiment: Experiment, source: Source, run: Path, *, settings: Sequence[str] = ()) -> Session:
     """Prepare a run and create its folder."""
-    # runs.refuse_existing(run)
+    runs.refuse_existing(run)
     return create(prepare(experiment, source), run, settings=settings)
 
 

@@ -14,7 +14,6 @@ from lenext import config
 from lenext.errors import DataError
 from lenext.judge.calibration import calibration_error
 from lenext.judge.intervals import f1_interval, wilson
-from lenext.judge.ranking import worst_mistakes as worst_mistakes
 from lenext.predictions import Predictions
 
 

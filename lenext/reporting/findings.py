@@ -8,7 +8,6 @@ from typing import Any
 from lenext import run as runs
 from lenext.errors import DataError
 
-DATA_JSON = "data.json"
 PARTS = ("train", "validation", "test")
 
 

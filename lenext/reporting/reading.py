@@ -15,7 +15,7 @@ from lenext.errors import DataError
 from lenext.judge.metrics import Metrics, MultiLabelMetrics, measure
 from lenext.judge.ranking import worst_mistakes
 from lenext.predictions import Predictions
-from lenext.reporting.findings import DATA_JSON, DataFacts, read_data
+from lenext.reporting.findings import DataFacts, read_data
 
 SPLIT = "test"
 EARLIER = {"train_accuracy": "train_top1", "validation_score": "validation_top1"}  # the names in lenext 0.1
@@ -92,7 +92,7 @@ def read_run(run: Path) -> RunFiles:
         config=_read_text(run / runs.CONFIG_TOML),
         epochs=read_epochs(run / runs.METRICS_JSONL),
         environment=runs.read_json(run / runs.ENVIRONMENT_JSON),
-        data=read_data(run / DATA_JSON),
+        data=read_data(run / runs.DATA_JSON),
         metrics=metrics,
         evaluated=evaluated,
         predictions=predictions,

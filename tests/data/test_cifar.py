@@ -254,6 +254,6 @@ def test_the_binary_version_goes_before_the_python_version(tmp_path: Path) -> No
 
 def test_classes_are_as_many_as_the_name_says_and_in_order() -> None:
     for name, count in (("cifar10", 10), ("cifar100", 100)):
-        classes = CIFAR_SETS[name].classes  # type: ignore[index]
+        classes = CIFAR_SETS[name].classes
         assert len(set(classes)) == count
         assert list(classes) == sorted(classes)

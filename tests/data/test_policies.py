@@ -107,7 +107,7 @@ def test_half_strength_is_half_the_way() -> None:
 
 
 def test_strengths_of_trivial_augment_are_the_thirty_one_of_the_wide_space() -> None:
-    """Müller and Hutter 2021, table 1: 0.99, 32 pixels, 135 degrees, 2 bits, factors of 0.01 to 2."""
+    """Müller and Hutter 2021: 0.99, 32 pixels, 135 degrees, 2 bits, factors of 0.01 to 2."""
     seen = _seen(*draw_trivial(seed=0, epoch=0, samples=np.arange(100_000)))
     signed = {"rotate": 135, "shear_x": 0.99, "shear_y": 0.99, "translate_x": 32, "translate_y": 32}
     for name, highest in signed.items():

@@ -15,6 +15,7 @@ from lenext import run as runs
 from lenext.data.published import open_published
 from lenext.data.split import split_digest
 from lenext.errors import DataError, LockedError, WeightsError
+from lenext.judge.ranking import gallery_rows
 from lenext.models.classifier import Classifier
 from lenext.predictions import Predictions
 
@@ -101,14 +102,15 @@ def test_index_names_what_evaluation_wrote(evaluated: Path) -> None:
         assert files[name]["sha256"] == runs.sha256_file(evaluated / name)
 
 
-def test_gallery_has_the_mistakes_as_stored_and_the_first_filters(evaluated: Path) -> None:
+def test_gallery_has_the_images_as_stored_and_the_first_filters(evaluated: Path) -> None:
     predictions = Predictions.load(evaluated / "predictions-test.npz")
     with np.load(evaluated / "gallery.npz", allow_pickle=False) as gallery:
-        rows = gallery["mistakes_row"]
+        rows = gallery["thumbnails_row"]
         wrong = predictions.scores.argmax(1) != predictions.labels
-        assert len(rows) == min(24, wrong.sum()) > 0
-        assert wrong[rows].all()
-        assert np.array_equal(gallery["mistakes"][..., 0], TEST.images[torch.from_numpy(rows), 0].numpy())
+        assert np.array_equal(rows, gallery_rows(predictions))
+        assert wrong[rows[: min(24, wrong.sum())]].all()
+        assert np.array_equal(gallery["thumbnails_size"], np.full((len(rows), 2), 8))
+        assert np.array_equal(gallery["thumbnails"][..., 0], TEST.images[torch.from_numpy(rows), 0].numpy())
         name = str(gallery["filters_name"])
         assert np.array_equal(gallery["filters"], checkpoints.load(evaluated / "best").weights[name].numpy())
 

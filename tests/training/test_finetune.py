@@ -105,12 +105,12 @@ def test_average_is_the_sum_by_hand() -> None:
     expected = 1.0  # of the weight, which begins at one
     for step, value in enumerate((3.0, 5.0, -2.0)):
         nn.init.constant_(trained.weight, value)
-        trained.num_batches_tracked.fill_(step + 7)
+        trained.get_buffer("num_batches_tracked").fill_(step + 7)
         follow(average, trained, 0.5, step)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
         assert average.weight.item() == pytest.approx(expected, rel=1e-6)
-        assert average.num_batches_tracked.item() == step + 7
+        assert average.get_buffer("num_batches_tracked").item() == step + 7
     assert trained.weight.item() == -2.0
 
 
