@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lenext.costs.operators import count_cost as cost
+    from lenext.data.arrays import from_arrays
     from lenext.experiment.answers import evaluate, load, predict
     from lenext.experiment.opening import train
     from lenext.experiment.resuming import resume
@@ -17,6 +18,7 @@ _HOMES = {
     "build": ("lenext.models.catalog", "build"),
     "cost": ("lenext.costs.operators", "count_cost"),
     "evaluate": ("lenext.experiment.answers", "evaluate"),
+    "from_arrays": ("lenext.data.arrays", "from_arrays"),
     "list_models": ("lenext.models.catalog", "list_models"),
     "load": ("lenext.experiment.answers", "load"),
     "predict": ("lenext.experiment.answers", "predict"),
@@ -25,7 +27,9 @@ _HOMES = {
     "write_report": ("lenext.reporting.page", "write_report"),
 }
 
-__all__ = ["build", "cost", "evaluate", "list_models", "load", "predict", "resume", "train", "write_report"]
+__all__ = [
+    "build", "cost", "evaluate", "from_arrays", "list_models", "load", "predict", "resume", "train", "write_report",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

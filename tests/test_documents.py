@@ -10,10 +10,13 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from .real_data import pizza_steak_sushi
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -39,6 +42,9 @@ def commands(document: Path) -> list[Command]:
 
 def run_all(document: Path, folder: Path, *, slow: bool) -> None:
     shutil.copytree(ROOT / "docs", folder / "docs", dirs_exist_ok=True)
+    if document.name == "your-photos.md":
+        with zipfile.ZipFile(pizza_steak_sushi()) as archive:
+            archive.extractall(folder / "photos")
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": beside, "COLUMNS": "120", "NO_COLOR": "1"}
     for command in commands(document):

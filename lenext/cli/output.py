@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,12 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
         for pairs in (list(zip(row, widths, strict=True)) for row in rows)
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def spread(percentages: Sequence[float]) -> str:
+    """Tell mean, deviation and number of the results of several runs: "93.21 % +- 0.40 (n = 3 runs, sd)"."""
+    mean, deviation = statistics.mean(percentages), statistics.stdev(percentages)
+    return f"{mean:.2f} % +- {deviation:.2f} (n = {len(percentages)} runs, sd)"
 
 
 def train_aloud(session: "Session") -> None:

@@ -11,6 +11,7 @@ Name = Literal["fashion_mnist", "mnist", "cifar10", "cifar100", "digits"]
 
 app = App(name="data", help="List the data sets, get one, check, show or pack your own.")
 app.command("lenext.cli.verb_show:show_images", name="show")
+app.command("lenext.cli.verb_check:check_files", name="check")
 
 
 @app.default
@@ -58,6 +59,25 @@ def get_set(name: Name, *, root: str = "") -> None:
 
     info = fetch(name, Path(root or home() or default_root()), say)
     put(f"{info.name}: {info.counts['train']:,} training and {info.counts['test']:,} test images in {info.found}")
+
+
+@app.command(name="pack")
+def pack_files(path: Path, out: Path) -> None:
+    """Write the images of a folder or an archive to one new .tar: the same names, the same bytes, the same ids.
+
+    Parameters
+    ----------
+    path
+        The images, as `lenext train` takes them.
+    out
+        The .tar to write; it must not exist.
+    """
+    from lenext.data.packing import pack_images
+
+    packed = pack_images(path, out)
+    for sentence in packed.ignored:
+        say(f"left out: {sentence}")
+    put(f"{packed.path}: {packed.images:,} images, {packed.size:,} bytes, read back and compared")
 
 
 def _number(value: object) -> str:

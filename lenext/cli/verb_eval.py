@@ -1,10 +1,9 @@
 """`lenext eval`: judge a run, or the runs of several seeds, on the test split."""
 
-import statistics
 from pathlib import Path
 from typing import Literal
 
-from lenext.cli.output import put, put_json, say, table
+from lenext.cli.output import put, put_json, say, spread, table
 from lenext.run import load_run, metrics_name, read_json, series_of
 
 
@@ -42,5 +41,4 @@ def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", js
         put_json(answers[0] if len(answers) == 1 else answers)
     elif len(found) > 1:
         scores = [100 * metrics.score for metrics in found]
-        spread = f"{statistics.mean(scores):.2f} % +- {statistics.stdev(scores):.2f}"
-        put(f"\n{split} {found[0].score_name} over the seeds: {spread} (n = {len(scores)} runs, sd)")
+        put(f"\n{split} {found[0].score_name} over the seeds: {spread(scores)}")

@@ -52,7 +52,7 @@ def show_images(
     from lenext.data.config import DataConfig
     from lenext.data.sources import find_source
     from lenext.experiment.config import compose
-    from lenext.experiment.preview import preview
+    from lenext.experiment.preview import seen_images
     from lenext.reporting.contact import contact_sheet
 
     if out.suffix.lower() != ".png":
@@ -62,7 +62,7 @@ def show_images(
     experiment, decided = compose(told, source, model, recipe=recipe, size=size, seed=seed, settings=settings or [])
     for sentence in decided:
         say(sentence)
-    images, labels = preview(experiment, source, count, epoch)
+    images, labels = seen_images(experiment, source, count, epoch)
     title = f"{Path(source.name).name}: {experiment.size}x{experiment.size}, recipe {experiment.recipe}, epoch {epoch}"
     write_durably(out, contact_sheet(images, labels, title))
     put(str(out))

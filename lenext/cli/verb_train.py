@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from lenext.cli.output import home, put, put_json, say, table, train_aloud
+from lenext.cli.output import home, put, put_json, say, spread, table, train_aloud
 from lenext.errors import UsageError
 from lenext.run import free_name, load_run, read_metrics
 
@@ -36,6 +35,7 @@ def train_network(
     run: Path | None = None,
     resume: Path | None = None,
     extend: Path | None = None,
+    report: bool = False,
     dry_run: bool = False,
     root: str = "",
     settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
@@ -71,6 +71,8 @@ def train_network(
         A run folder to go on with.
     extend
         A run folder to begin another run from, with --epochs in all.
+    report
+        When it is trained, judge it on the test split and write the report.
     dry_run
         Tell what it will take (images, memory, time), and write nothing.
     root
@@ -87,9 +89,9 @@ def train_network(
     told = [*with_epochs(epochs), *_frozen(freeze), *(settings or [])]
     fixed = bool(data or model or weights or freeze or recipe or seed or seeds or size or time or dry_run)
     if resume is not None and not (fixed or epochs is not None or run or extend):
-        _finish([_resume(resume, told, root)], json)
+        _finish([_resume(resume, told, root)], report, json)
     elif extend is not None and epochs is not None and not (fixed or settings or resume):
-        _finish([_extend(extend, epochs, run, root)], json)
+        _finish([_extend(extend, epochs, run, root)], report, json)
     elif resume is not None or extend is not None:
         why = "a run keeps its data, network, recipe and seed"
         advice = f"--resume {resume}" if resume else f"--extend {extend} --epochs N"
@@ -105,7 +107,7 @@ def train_network(
         if dry_run:
             _tell_forecast(job.prepare(seed), json)
         else:
-            _finish(job.sessions(run, range(seeds) if seeds else [seed], series=bool(seeds)), json)
+            _finish(job.sessions(run, range(seeds) if seeds else [seed], series=bool(seeds)), report, json)
 
 
 @dataclass
@@ -177,37 +179,48 @@ def _extend(run: Path, epochs: int, to: Path | None, root: str) -> "Session":
     return session
 
 
-def _finish(sessions: "Iterable[Session]", json: bool) -> None:
+def _finish(sessions: "Iterable[Session]", report: bool, json: bool) -> None:
+    import lenext
+    from lenext.reporting.tables import metrics_line
+
     done: list[Path] = []
+    scores: list[float] = []
     for session in sessions:
         train_aloud(session)
         done.append(session.run)
+        told = [_closing(session.run, report)]
+        if report:
+            metrics = lenext.evaluate(session.run)
+            scores.append(100 * metrics.score)
+            told += [f"test, n = {metrics.n:,}: {metrics_line(metrics)}", str(lenext.write_report(session.run))]
         if not json:
-            put(_closing(session.run))
+            put("\n".join(told))
     if json:
         records = [{"run": str(run), **load_run(run), "epochs": read_metrics(run)} for run in done]
         put_json(records[0] if len(records) == 1 else records)
     elif len(done) > 1:
-        put(_summary(done))
+        put(_summary(done, scores))
 
 
-def _closing(run: Path) -> str:
+def _closing(run: Path, judged: bool) -> str:
     index, records = load_run(run), read_metrics(run)
     last = records[-1]
     name = index.get("score_name", "score")
     held_out = f", validation {name} {100 * last['validation_score']:.1f} %" if "validation_score" in last else ""
-    return f"{index['model']} on {index['data']}: {last['epoch']} epochs{held_out}\n{run}\nnext: lenext eval {run}"
+    following = "" if judged else f"\nnext: lenext eval {run}"
+    return f"{index['model']} on {index['data']}: {last['epoch']} epoch{'s' * (last['epoch'] > 1)}{held_out}\n{run}{following}"
 
 
-def _summary(done: list[Path]) -> str:
-    """Mean and deviation over the seeds, of each run's chosen epoch; nothing is pooled."""
-    last = [read_metrics(run)[-1] for run in done]
-    if not all("validation_score" in record for record in last):
-        return f"{len(done)} runs\nnext: lenext eval {done[0].parent}"
-    best = [100 * max(record["validation_score"] for record in read_metrics(run)) for run in done]
-    name = load_run(done[0]).get("score_name", "score")
-    spread = f"{statistics.mean(best):.2f} % +- {statistics.stdev(best):.2f} (n = {len(best)}, sd)"
-    return f"best validation {name} over the seeds: {spread}\nnext: lenext eval {done[0].parent}"
+def _summary(done: list[Path], tested: list[float]) -> str:
+    """Mean and deviation over the seeds, of each run's chosen epoch and of its test; nothing is pooled."""
+    name = load_run(done[0])["score_name"]
+    records = [read_metrics(run) for run in done]
+    told = []
+    if all("validation_score" in record for run in records for record in run):
+        best = [100 * max(record["validation_score"] for record in run) for run in records]
+        told.append(f"best validation {name} over the seeds: {spread(best)}")
+    told.append(f"test {name} over the seeds: {spread(tested)}" if tested else f"next: lenext eval {done[0].parent}")
+    return "\n".join(told)
 
 
 def _tell_forecast(beginning: "Beginning", json: bool) -> None:

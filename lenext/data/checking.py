@@ -1,7 +1,6 @@
 """What is wrong with a set of image files: every file is read once and decoded whole, and none is replaced."""
 
 import hashlib
-import math
 import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,8 +41,8 @@ KINDS = {
     "unreadable":                    (ERROR,   "cannot be read: see to its permissions or where its link leads"),
     "same image in two splits":      (ERROR,   "the score would count what was trained on: keep one copy"),
     "same image in two classes":     (ERROR,   "the same pixels under different labels: keep the right one"),
-    "near duplicates in two splits": (WARNING, "look the same, in two splits: keep one, or give both one group"),
-    "near duplicates in two classes": (WARNING, "look the same under different labels: look which is right"),
+    "near duplicates in two splits": (WARNING, "look the same, in two splits: look, and keep one copy"),
+    "near duplicates in two classes": (WARNING, "look the same, under different labels: look, and keep one"),
     "exact duplicates":              (WARNING, "the same bytes in several files, which weigh double: keep one"),
     "same pixels":                   (WARNING, "several files that decode to the same pixels: keep one"),
     "near duplicates":               (WARNING, "re-encoded, rescaled, brightened or slightly cropped copies: keep one"),
@@ -76,6 +75,7 @@ _FORMATS = {
 }  # fmt: skip
 _MODES = {"CMYK": "CMYK", "P": "palette", "PA": "palette", "LA": "alpha channel", "RGBA": "alpha channel"}
 _GREY = ("1", "L", "LA", "La", "I", "F")  # and those that begin with I;16
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # Pillow's own limits
 _EXAMPLES = 6
 
 Groups = Sequence[Sequence[int]]
@@ -109,7 +109,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What was found of a set: one line, how many files were listed and decoded whole, what was ignored, what is odd."""
+    """What was found of a set. scored: files that were decoded whole; scored + refused = listed."""
 
     description: str
     listed: int
@@ -168,7 +168,7 @@ def check_images(path: Path, watched: Callable[[Iterable[Scan], int], Iterable[S
     try:
         listing, complaints = survey_images(container, path)
     except DataError as error:
-        finding = Finding(kind="unusable", severity=ERROR, text=f"{error.why}: {error.advice}")
+        finding = Finding(kind="unusable", severity=ERROR, text=f"{error.what}: {error.why}: {error.advice}")
         return Check(description="no images", listed=0, scored=0, refused=0, ignored=(), findings=(finding,))
     looks = np.empty((len(listing.items), SKETCH), np.uint8)  # 400 MB of 100,000 images
     scans: list[Scan] = []
@@ -188,7 +188,7 @@ def check_images(path: Path, watched: Callable[[Iterable[Scan], int], Iterable[S
     ]
     return Check(
         description=listing.description,
-        listed=len(scans),
+        listed=len(listing.items),
         scored=len(scored),
         refused=sum(scan.fault is not None for scan in scans),
         ignored=listing.ignored,
@@ -201,7 +201,8 @@ def findings_from_ids(parts: Mapping[str, Store], classes: Sequence[str]) -> lis
 
     parts: stores by split, as training is handed them; an id ends with ":" and a digest of the content.
     """
-    places, copies = [], []
+    places: list[_Place] = []
+    copies: list[tuple[int, str, str]] = []
     for split, store in parts.items():
         for label, identity in zip(np.asarray(store.labels), store.ids, strict=True):
             name, _, content = identity.rpartition(":")
@@ -228,7 +229,7 @@ def _scan(container: Container, name: str) -> Scan:
     except DataError as error:
         return Scan(fault=(_fault(data, header, error), error.why))
     pixels = hashlib.sha256(repr(tuple(image.shape)).encode())
-    pixels.update(image.numpy())
+    pixels.update(image.numpy().data)
     return Scan(
         content=hashlib.sha256(data).hexdigest(),
         pixels=pixels.hexdigest(),
@@ -240,7 +241,7 @@ def _scan(container: Container, name: str) -> Scan:
 def _fault(data: bytes, header: Header | None, error: DataError) -> str:
     if not data:
         return "empty file"
-    if isinstance(error.__cause__, Image.DecompressionBombError) or "beyond the limits" in error.why:
+    if isinstance(error.__cause__, _BOMB) or "beyond the limits" in error.why:
         return "bomb"
     if not is_whole(data):
         return "truncated"
@@ -282,11 +283,10 @@ def _near(
 ) -> Iterator[Finding]:
     """Compare one file of each picture: its exact copies are told of already."""
     large = [row for row in scored if min(_size(scans[row])) >= SIDE]
-    rows = list({scans[row].pixels: row for row in reversed(large)}.values())[::-1]
+    rows = sorted({scans[row].pixels: row for row in reversed(large)}.values())
     groups = [[rows[one] for one in group] for group in joined(find_alike(looks[rows]))]
-    clashing = [group for group in groups if _clash(places, group)]
-    yield from _by_clash("near duplicates", places, clashing)
-    yield from _some("near duplicates", places, [group for group in groups if group not in clashing])
+    yield from _by_clash("near duplicates", places, groups)
+    yield from _some("near duplicates", places, [group for group in groups if not _clash(places, group)])
 
 
 def _clash(places: Sequence[_Place], rows: Sequence[int]) -> bool:
@@ -350,11 +350,11 @@ def _class_findings(places: Sequence[_Place], classes: Sequence[str]) -> Iterato
         return
     (least, smallest), (most, largest) = sizes[0], sizes[-1]
     if most >= UNEVEN * least:
-        text = f"{largest} has {most:,} training images, {smallest} {least:,}: weigh the classes, or add images"
+        text = f"{largest} has {most:,} images to train on, {smallest} {least:,}: weigh the classes, or add images"
         yield Finding(kind="imbalance", severity=WARNING, text=text)
     if least < FEW:
         few = _some_names([f"{name} ({size})" for size, name in sizes if size < FEW])
-        text = f"fewer than {FEW} training images: {few}: no score of it means much; add images"
+        text = f"fewer than {FEW} images to train on: {few}: add some, or join classes"
         yield Finding(kind="few images", severity=WARNING, text=text)
 
 

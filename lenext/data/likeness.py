@@ -24,7 +24,7 @@ _CHROMA = 24  # levels of 255 by which a patch of colour may differ
 _FLAT = 1.0  # levels: with less structure than this, only the noise of the encoder is compared
 _BORDER = 2  # pixels at the edge that are not compared
 
-_ROWS = 1024  # images compared with all others at a time
+_ROWS = 256  # images compared with all others at a time
 _PAIRS = 256  # pairs aligned at a time
 
 Floats = npt.NDArray[np.float32]

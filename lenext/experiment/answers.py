@@ -15,7 +15,7 @@ from lenext.data.store import Store
 from lenext.evaluation.scoring import describe_prediction, predict_images, score_store
 from lenext.experiment.config import Experiment, checkpoint_folder
 from lenext.experiment.gallery import make_gallery
-from lenext.experiment.material import count_workers, open_test, recorded_division
+from lenext.experiment.material import count_workers, open_test, recorded_division, require_classes
 from lenext.judge.metrics import Metrics, MultiLabelMetrics, measure
 from lenext.models.classifier import Classifier
 from lenext.predictions import Predictions
@@ -39,6 +39,7 @@ def evaluate(
         loaded = checkpoints.load(run / index["chosen"])
         model = checkpoints.restore(loaded)
         source = source or find_source(experiment.data.name, experiment.data.root)
+        require_classes(run, source, loaded.card.classes)
         store = _open(run, source, experiment, split)
         runs.update_run(run, test_opened=index["test_opened"] + (split == "test"))
         predictions = predict_store(model, store, loaded.card, split, count_workers(store, experiment.data))

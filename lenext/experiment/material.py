@@ -52,7 +52,7 @@ def settle_preprocessing(experiment: Experiment, source: Source, train: Store) -
     """Decide what becomes of an image: the frame by the experiment, mean and deviation by the training images."""
     mean, std = statistics(_portions(train, count_workers(train, experiment.data)))
     native = source.native_size or (0, 0)
-    gap = experiment.size - native[0] if native[0] == native[1] else -1
+    gap = experiment.size - native[0] if 0 < native[0] == native[1] else -1
     return Preprocessing(
         size=(experiment.size, experiment.size),
         channels=source.channels,
@@ -129,6 +129,12 @@ def recorded_division(run: Path, source: Source, data: DataConfig, size: int) ->
             raise _changed(run, why)
     nothing = Subset(parts["train"], np.array([], np.int64))
     return {"validation": nothing, **parts}
+
+
+def require_classes(run: Path, source: Source, classes: tuple[str, ...]) -> None:
+    """Refuse data whose classes are not those that the run was trained on, or in another order (ConflictError, 5)."""
+    if source.task.classes != classes:
+        raise _changed(run, f"its classes are {', '.join(source.task.classes)}; the run's, {', '.join(classes)}")
 
 
 def open_test(run: Path, source: Source, data: DataConfig, size: int) -> Store:

@@ -125,11 +125,12 @@ def start(experiment: Experiment, source: Source, run: Path, *, settings: Sequen
     return create(prepare(experiment, source), run, settings=settings)
 
 
-def train(
+def train(  # noqa: PLR0913  # an option of the command line each
     data: str | Source,
     model: str,
     run: Path | str,
     *,
+    weights: str = "",
     recipe: str = "",
     epochs: int | None = None,
     seed: int = 0,
@@ -139,13 +140,14 @@ def train(
     """Train a network on data from its first step to its last, and return the run folder.
 
     data: a name of `lenext data`, the path of a folder or an archive, or what `from_arrays` made. model, recipe: names
-    (`lenext models`; no recipe: the network's own). epochs: the recipe's number unless given. root: a folder to look
-    for the data in. settings: "training.batch_size=64" and the like.
+    (`lenext models`; no recipe: the network's own). weights: a run or checkpoint to begin from; model may then be "".
+    epochs: the recipe's number unless given. root: a folder to look for the data in. settings:
+    "training.batch_size=64" and the like.
     """
     source = find_source(data, root) if isinstance(data, str) else data
     told = DataConfig(name=source.name, root=root)
     settings = [*with_epochs(epochs), *settings]
-    experiment, _ = compose(told, source, model, recipe=recipe, seed=seed, settings=settings)
+    experiment, _ = compose(told, source, model, weights=weights, recipe=recipe, seed=seed, settings=settings)
     for _ in start(experiment, source, Path(run), settings=settings).records():
         pass
     return Path(run)

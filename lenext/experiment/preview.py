@@ -15,7 +15,7 @@ from lenext.experiment.material import divide, make_parts, settle_preprocessing
 SHOWN = 0.005  # a share of a class below this is not told
 
 
-def preview(
+def seen_images(
     experiment: Experiment, source: Source, count: int, epoch: int = 0
 ) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """Return the first `count` training images of an epoch as the network sees them, (N, H, W, C), and their labels.

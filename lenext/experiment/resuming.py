@@ -13,7 +13,7 @@ from lenext.data.store import Store
 from lenext.device import SpeedPlan, require_device
 from lenext.errors import ConflictError, UsageError
 from lenext.experiment.config import Experiment
-from lenext.experiment.material import make_parts, recorded_division
+from lenext.experiment.material import make_parts, recorded_division, require_classes
 from lenext.experiment.opening import Beginning, begin_average, create, fresh_state
 from lenext.experiment.session import TRAINED, Session, newest
 from lenext.training.loop import Progress
@@ -78,13 +78,7 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     source = source or find_source(experiment.data.name, experiment.data.root)
     stores: dict[str, Store] = recorded_division(run, source, experiment.data, experiment.size)
     loaded = checkpoints.load(run / runs.LAST)
-    if loaded.card.classes != source.task.classes:
-        raise ConflictError(
-            f"the data is not what {run} was trained on",
-            why=f"its classes are {', '.join(source.task.classes)}; the run's, {', '.join(loaded.card.classes)}",
-            kept="the run, untouched",
-            advice="put the data back, or train a new run",
-        )
+    require_classes(run, source, loaded.card.classes)
     preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
     parts = make_parts(experiment, source, stores, preprocessing)
     state = fresh_state(experiment, parts)

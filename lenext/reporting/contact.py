@@ -3,8 +3,13 @@
 import io
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+    from PIL.ImageFont import ImageFont as Font
 
 CELL = 160  # pixels: the longer side of an image on the sheet, about
 COLUMNS = 6
@@ -43,7 +48,7 @@ def contact_sheet(images: np.ndarray, captions: Sequence[str], title: str = "", 
     return encoded.getvalue()
 
 
-def _shortened(text: str, width: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:  # noqa: F821
+def _shortened(text: str, width: int, font: "FreeTypeFont | Font") -> str:
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     if font.getlength(text) <= width:
         return text

@@ -8,7 +8,7 @@ from lenext.data.published import open_published
 from lenext.data.sources import find_source
 from lenext.errors import UsageError
 from lenext.experiment.config import compose
-from lenext.experiment.preview import preview
+from lenext.experiment.preview import seen_images
 
 SOURCE = find_source("digits")
 
@@ -16,7 +16,7 @@ SOURCE = find_source("digits")
 def shown(*settings: str, count: int = 30) -> tuple[np.ndarray, list[str]]:
     told = ["training.batch_size=16", *settings]
     experiment, _ = compose(DataConfig(name="digits"), SOURCE, "resnet20", settings=told)
-    return preview(experiment, SOURCE, count)
+    return seen_images(experiment, SOURCE, count)
 
 
 def test_unvaried_images_are_the_stored_ones_under_their_labels() -> None:

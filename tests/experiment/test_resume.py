@@ -360,10 +360,11 @@ def test_nothing_whole_is_exit_4_and_the_run_stays_as_it_is(fresh: Fresh, tmp_pa
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("lost", ["last", "last/manifest.json"])
+@pytest.mark.parametrize("lost", ["last", "last/manifest*.json"])
 def test_missing_checkpoint_is_exit_4(fresh: Fresh, tmp_path: Path, lost: str) -> None:
     run = copy(fresh(), tmp_path / "run")
-    (run / lost).rename(tmp_path / "lost")
+    for number, path in enumerate(run.glob(lost)):
+        path.rename(tmp_path / f"lost-{number}")
     with pytest.raises(WeightsError, match=r"it has no manifest\.json"):
         resume(run)
 

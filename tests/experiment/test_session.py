@@ -42,7 +42,8 @@ Whole = Callable[[Path], Path]
 def test_run_folder_is_whole_before_the_first_step(fresh: Fresh) -> None:
     run = fresh()
     assert {path.name for path in run.iterdir()} == {
-        "run.json", "config.toml", "data.json", "metrics.jsonl", "split.csv", "environment.json", "best", "last", ".lock",
+        "run.json", "config.toml", "data.json", "metrics.jsonl", "split.csv", "environment.json",
+        "best", "last", ".lock",
     }  # fmt: skip
     assert (run / "metrics.jsonl").read_bytes() == b""
     for part in ("best", "last"):
@@ -70,7 +71,8 @@ def test_index_tells_what_was_made(fresh: Fresh) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", index["created"])
     assert index["speed_plan"]["precision"] == "float32"
     assert set(index["files"]) == {
-        "config.toml", "data.json", "metrics.jsonl", "split.csv", "environment.json", "best/manifest.json", "last/manifest.json",
+        "config.toml", "data.json", "metrics.jsonl", "split.csv", "environment.json",
+        "best/manifest.json", "last/manifest.json",
     }  # fmt: skip
     for name, entry in index["files"].items():
         assert entry == {"sha256": runs.sha256_file(run / name), "bytes": (run / name).stat().st_size}
