@@ -96,9 +96,9 @@ def _finding_lines(finding: "Finding", width: int) -> list[str]:
     lines += textwrap.wrap(finding.text, width, initial_indent=indent, subsequent_indent=indent)
     for group in finding.items[:SHOWN]:
         first, *others = [_printable(name) for name in group]
-        lines += [f"{indent}- {first}", *(f"{indent}  = {name}" for name in others[: SHOWN - 1])]
+        lines += [f"{indent}- {first}", *(f"{indent}  {finding.sign} {name}" for name in others[: SHOWN - 1])]
         if len(others) >= SHOWN:
-            lines.append(f"{indent}  = {len(others) - SHOWN + 1:,} more")
+            lines.append(f"{indent}  {finding.sign} {len(others) - SHOWN + 1:,} more")
     if len(finding.items) > SHOWN:
         lines.append(f"{indent}- {len(finding.items) - SHOWN:,} more")
     return lines

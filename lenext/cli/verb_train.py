@@ -208,7 +208,8 @@ def _closing(run: Path, judged: bool) -> str:
     name = index.get("score_name", "score")
     held_out = f", validation {name} {100 * last['validation_score']:.1f} %" if "validation_score" in last else ""
     following = "" if judged else f"\nnext: lenext eval {run}"
-    return f"{index['model']} on {index['data']}: {last['epoch']} epoch{'s' * (last['epoch'] > 1)}{held_out}\n{run}{following}"
+    epochs = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)}"
+    return f"{index['model']} on {index['data']}: {epochs}{held_out}\n{run}{following}"
 
 
 def _summary(done: list[Path], tested: list[float]) -> str:

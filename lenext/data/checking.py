@@ -14,7 +14,7 @@ from PIL import Image
 
 from lenext.data.batches import prepared
 from lenext.data.containers import Container, open_container, shown
-from lenext.data.decode import Header, decode_bytes, read_header
+from lenext.data.decode import MAX_PIXELS, MAX_SIDE, Header, decode_bytes, read_header
 from lenext.data.likeness import SIDE, SKETCH, find_alike, joined, sketch
 from lenext.data.listing import Item, survey_images
 from lenext.data.store import Store
@@ -37,7 +37,7 @@ KINDS = {
     "truncated":                     (ERROR,   "the end of the file is missing: get it again, or remove it"),
     "broken":                        (ERROR,   "cannot be decoded to its end: get the file again, or remove it"),
     "not an image":                  (ERROR,   "another kind of file under the name of an image: remove it"),
-    "bomb":                          (ERROR,   "more pixels than can be decoded: scale it down, or remove it"),
+    "bomb":                          (ERROR,   f"over {MAX_PIXELS:,} pixels, or {MAX_SIDE:,} a side: scale it down"),
     "unreadable":                    (ERROR,   "cannot be read: see to its permissions or where its link leads"),
     "same image in two splits":      (ERROR,   "the score would count what was trained on: keep one copy"),
     "same image in two classes":     (ERROR,   "the same pixels under different labels: keep the right one"),
@@ -48,7 +48,7 @@ KINDS = {
     "near duplicates":               (WARNING, "re-encoded, rescaled, brightened or slightly cropped copies: keep one"),
     "misnamed":                      (WARNING, "the format is not that of the suffix; decoded by content: rename it"),
     "tiny":                          (WARNING, "a side under 16 pixels, in a set of larger images: enlarged to train"),
-    "odd size":                      (WARNING, "the shorter side is 8 times away from that of most images"),
+    "odd size":                      (WARNING, "the shorter side is over 8 times larger or smaller than most"),
     "odd shape":                     (WARNING, "more than 4 times as long as wide: a square crop shows a quarter"),
     "CMYK":                          (WARNING, "colours of a printer: decoded to RGB without their profile"),
     "16-bit":                        (WARNING, "decoded to 8 bits: differences under 1/255 of the range are lost"),
@@ -99,9 +99,14 @@ class Finding:
         """Files, or groups of them; 1 of a finding without files."""
         return max(1, len(self.items))
 
+    @property
+    def sign(self) -> str:
+        """What to write between the files of a group: they are equal, or alike."""
+        return "~" if self.kind.startswith("near") else "="
+
     def to_mapping(self) -> dict[str, Any]:
         """What a run's data.json keeps: kind, severity, count, text, and a few of the files."""
-        examples = [" = ".join(group) for group in self.items[:_EXAMPLES]]
+        examples = [f" {self.sign} ".join(group) for group in self.items[:_EXAMPLES]]
         return {
             "kind": self.kind, "severity": self.severity, "count": self.count, "text": self.text, "examples": examples
         }  # fmt: skip
@@ -256,7 +261,7 @@ def _faults(scans: Sequence[Scan], places: Sequence[_Place]) -> Iterator[Finding
     for kind, found in rows.items():
         finding = _finding(kind, places, [[row] for row in found])
         first = scans[found[0]].fault
-        why = f" ({first[1]})" if first and kind in ("broken", "unreadable", "bomb") else ""
+        why = f" ({first[1]})" if first and kind in ("broken", "unreadable") else ""
         yield Finding(kind=kind, severity=ERROR, text=finding.text + why, items=finding.items)
 
 

@@ -24,6 +24,7 @@ _CHROMA = 24  # levels of 255 by which a patch of colour may differ
 _FLAT = 1.0  # levels: with less structure than this, only the noise of the encoder is compared
 _BORDER = 2  # pixels at the edge that are not compared
 
+_CLOSEST = 16  # of a row's likely others, those to be aligned: frames of a film are all like each other
 _ROWS = 256  # images compared with all others at a time
 _PAIRS = 256  # pairs aligned at a time
 
@@ -44,6 +45,7 @@ def find_alike(sketches: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
 
     Three sieves, each finer and slower than the one before: correlation of all pairs, one matrix product; how well one
     is explained by the other and its derivatives, one small product a row; alignment of the few pairs that are left.
+    Where a row is like more than 16 after it, the 16 likeliest are compared.
     """
     if not len(sketches):
         return []
@@ -90,20 +92,30 @@ def _likely(
         part = others[at : at + _ROWS]
         part = part[np.abs(chroma[part].astype(int) - chroma[row].astype(int)).max(1) <= _CHROMA]
         explained = np.linalg.norm(coarse[part].astype(np.float32) @ basis, axis=1)
-        found += [(row, int(other)) for other in part[explained > _LIKELY]]
-    return found
+        found += [(-share, other) for share, other in zip(explained.tolist(), part.tolist(), strict=True)]
+        found = sorted(pair for pair in found if -pair[0] > _LIKELY)[:_CLOSEST]
+    return sorted((row, other) for _, other in found)
 
 
 def _aligned(sketches: npt.NDArray[np.uint8], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Keep the pairs whose fine structure agrees once the first is moved and stretched onto the second."""
     first, second = (_luma(sketches[[pair[side] for pair in pairs]]) for side in (0, 1))
-    moves = np.zeros((len(pairs), 4), np.float32)
+    agreement = (_structure(first) * _structure(second)).sum(1)
+    rest = np.flatnonzero(agreement <= _SAME)
+    if len(rest):
+        agreement[rest] = _agreement(first[rest], second[rest])
+    return [pair for pair, value in zip(pairs, agreement, strict=True) if value > _SAME]
+
+
+def _agreement(first: Floats, second: Floats) -> Floats:
+    """How well the fine structure agrees after alignment, found at half the resolution and then at the whole: (n,)."""
+    moves = np.zeros((len(first), 4), np.float32)
     for small, large in ((_halved(first), _halved(second)), (first, second)):
         moves *= large.shape[1] / (SIDE // 2)  # pixels of twice the resolution
         for _ in range(2):
             moves = _better(small, large, moves)
-    agreement = (_structure(_moved(first, moves)) * _structure(second)).sum(1)
-    return [pair for pair, value in zip(pairs, agreement, strict=True) if value > _SAME]
+    result: Floats = (_structure(_moved(first, moves)) * _structure(second)).sum(1)
+    return result
 
 
 def _better(first: Floats, second: Floats, moves: Floats) -> Floats:

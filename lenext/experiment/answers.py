@@ -12,15 +12,15 @@ from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
 from lenext.data.split import split_digest
 from lenext.data.store import Store
-from lenext.evaluation.scoring import describe_prediction, predict_images, score_store
+from lenext.evaluation.scoring import BATCH_SIZE, describe_prediction, predict_images, score_store
 from lenext.experiment.config import Experiment, checkpoint_folder
 from lenext.experiment.gallery import make_gallery
-from lenext.experiment.material import count_workers, open_test, recorded_division, require_classes
+from lenext.experiment.material import count_workers, is_in_memory, open_test, recorded_division, require_classes
 from lenext.judge.metrics import Metrics, MultiLabelMetrics, measure
 from lenext.models.classifier import Classifier
 from lenext.predictions import Predictions
 
-FILES_AT_A_TIME = 32  # photographs in memory at their full size
+FILES_AT_A_TIME = 32  # photographs in memory as they were decoded, before they are scaled
 
 
 def evaluate(
@@ -55,10 +55,12 @@ def evaluate(
 
 def predict_store(model: Classifier, store: Store, card: checkpoints.Card, split: str, workers: int = 0) -> Predictions:
     """Score every image of a store as the card says that the network is fed."""
+    size = BATCH_SIZE if is_in_memory(store) else FILES_AT_A_TIME
+    preprocessing = from_mapping(Preprocessing, card.preprocessing)
     return Predictions(
         ids=tuple(store.ids),
         labels=store.labels,
-        scores=score_store(model, store, from_mapping(Preprocessing, card.preprocessing), workers=workers),
+        scores=score_store(model, store, preprocessing, batch_size=size, workers=workers),
         classes=card.classes,
         split=split,
         split_digest=split_digest(store.ids),

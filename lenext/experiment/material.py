@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lenext import run as runs
 from lenext.data.batches import Variation, prepared
+from lenext.data.checking import findings_from_ids
 from lenext.data.colour import colour_components
 from lenext.data.config import DataConfig
 from lenext.data.preprocessing import Preprocessing, statistics
@@ -83,6 +84,7 @@ def divide(source: Source, data: DataConfig, size: int) -> dict[str, Store]:
 def data_facts(source: Source, stores: Mapping[str, Store]) -> dict[str, Any]:
     """What is known of the data before training, for `data.json`: what was found, and how the classes are divided."""
     classes = source.task.classes
+    findings = findings_from_ids({part: store for part, store in stores.items() if len(store)}, classes)
     split: dict[str, Any] = {part: _balance(store, classes) for part, store in stores.items() if len(store)}
     if "test" in source.counts:  # which stays closed
         split["test"] = {"images": source.counts["test"], "classes": {}}
@@ -90,7 +92,7 @@ def data_facts(source: Source, stores: Mapping[str, Store]) -> dict[str, Any]:
         "source": source.name,
         "found": source.description,
         "ignored": list(source.ignored),
-        "findings": [],
+        "findings": [finding.to_mapping() for finding in findings],
         "split": split,
     }
 
@@ -154,7 +156,7 @@ def open_test(run: Path, source: Source, data: DataConfig, size: int) -> Store:
 
 def count_workers(store: Store, data: DataConfig) -> int:
     """How many threads prepare batches of this store."""
-    return data.workers if data.workers >= 0 else 0 if _in_memory(store) else cores()
+    return data.workers if data.workers >= 0 else 0 if is_in_memory(store) else cores()
 
 
 def _open(source: Source, split: str, data: DataConfig, size: int) -> Store:
@@ -170,14 +172,15 @@ def _balance(store: Store, classes: Sequence[str]) -> dict[str, Any]:
 
 def _portions(store: Store, workers: int) -> Iterator[list[Tensor]]:
     """Read the images to measure: all where they are in memory, else at most MEASURED of them, evenly spaced."""
-    in_memory = _in_memory(store)
+    in_memory = is_in_memory(store)
     count = len(store) if in_memory else min(len(store), MEASURED)
     rows = np.linspace(0, len(store), count, endpoint=False).astype(np.int64)
     portion = 4096 if in_memory else PORTION
     return prepared(lambda start: store.read(rows[start : start + portion]), range(0, count, portion), workers)
 
 
-def _in_memory(store: Store) -> bool:
+def is_in_memory(store: Store) -> bool:
+    """Whether the images are there at no cost: an array, or a part of one."""
     return isinstance(store.store if isinstance(store, Subset) else store, ArrayStore)
 
 

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lenext
 from lenext import checkpoint as checkpoints
@@ -33,7 +34,10 @@ from lenext.training.optim import make_optimizer
 
 @dataclass(frozen=True)
 class Beginning:
-    """All that a run begins with; nothing of it is on disk yet. said: what was decided on the way, a sentence each."""
+    """All that a run begins with; nothing of it is on disk yet.
+
+    facts: what is known of the data, for `data.json`. said: what was found and decided on the way, a sentence each.
+    """
 
     experiment: Experiment
     source: Source
@@ -41,6 +45,7 @@ class Beginning:
     parts: Parts
     state: TrainState
     plan: SpeedPlan
+    facts: Mapping[str, Any]
     said: tuple[str, ...] = ()
 
 
@@ -56,7 +61,9 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
         preprocessing = dataclasses.replace(known, size=size, fit=experiment.data.fit)
     parts = make_parts(experiment, source, stores, preprocessing)
     state = fresh_state(experiment, parts)
-    classifier, said = state.objective.classifier, []
+    classifier = state.objective.classifier
+    facts = data_facts(source, stores)
+    said = [f"data: {one['kind']}, {one['count']:,} found: {one['text']}" for one in facts["findings"]]
     initialise(classifier, experiment.training.init, experiment.seed)
     if start_from is not None:
         same = start_from.card.classes == parts.task.classes
@@ -65,7 +72,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
     plan = _choose(experiment, parts, state)
     state.objective.to(plan.device)
     begin_average(state, experiment.training)
-    return Beginning(experiment, source, stores, parts, state, plan, tuple(said))
+    return Beginning(experiment, source, stores, parts, state, plan, facts, tuple(said))
 
 
 def create(
@@ -89,7 +96,7 @@ def create(
         config = to_mapping(experiment)
         runs.write_durably(staging / runs.CONFIG_TOML, to_toml(config).encode())
         record_division(staging / runs.SPLIT_CSV, parts.task, beginning.stores)
-        runs.write_json(staging / runs.DATA_JSON, data_facts(beginning.source, beginning.stores))
+        runs.write_json(staging / runs.DATA_JSON, beginning.facts)
         runs.write_json(staging / runs.ENVIRONMENT_JSON, runs.environment())
         runs.write_durably(staging / runs.METRICS_JSONL, history)
         checkpoints.save(staging / runs.BEST, best or snapshot(experiment, parts, state))

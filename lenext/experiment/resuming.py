@@ -94,7 +94,7 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     moments = {name: value for name, value in loaded.optimizer.items() if name not in trained}
     load_optimizer_tensors(state.optimizer, state.objective.classifier, moments)
     state.progress = from_mapping(Progress, loaded.progress)
-    return Beginning(experiment, source, stores, parts, state, plan)
+    return Beginning(experiment, source, stores, parts, state, plan, runs.read_json(run / runs.DATA_JSON))
 
 
 def _looked_up(tree: dict[str, object], dotted: str) -> object:

@@ -307,6 +307,8 @@ def test_a_finding_is_what_a_run_records_of_its_data() -> None:
     assert finding.to_mapping() == {
         "kind": "same pixels", "severity": "warning", "count": 9, "text": "keep one", "examples": ["a = b"] * 6
     }  # fmt: skip
+    near = Finding(kind="near duplicates", severity="warning", text="look", items=(("a", "b", "c"),))
+    assert near.to_mapping()["examples"] == ["a ~ b ~ c"]
 
 
 def test_every_kind_that_is_worded_here_says_what_to_do() -> None:

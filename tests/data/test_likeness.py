@@ -85,6 +85,27 @@ def _chroma(image: Image.Image) -> float:
     return float(np.abs(red - blue).max())
 
 
+def test_pictures_that_agree_only_from_afar_are_not_alike(originals: list[Image.Image]) -> None:
+    """Other grain on the same forms: within each 2 x 2 pixels of the sketch the grain is nought on average."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for image in originals[:10] * 2:
+        forms = np.asarray(image.resize((64, 64), Image.Resampling.BOX)).astype(float)
+        grain = rng.normal(0, 60, (32, 2, 32, 2, 1))
+        grain -= grain.mean((1, 3), keepdims=True)
+        pictures.append(Image.fromarray(np.clip(forms + grain.reshape(64, 64, 1), 0, 255).astype(np.uint8)))
+    assert find_alike(sketches(pictures)) == []
+
+
+def test_frames_of_a_film_form_one_group_though_few_of_their_pairs_are_compared(originals: list[Image.Image]) -> None:
+    rng = np.random.default_rng(0)
+    scene = np.asarray(originals[5].resize((64, 64))).astype(float)
+    frames = [np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8) for _ in range(60)]
+    pairs = find_alike(sketches([Image.fromarray(frame) for frame in frames]))
+    assert joined(pairs) == [list(range(60))]
+    assert len(pairs) <= 16 * 60
+
+
 def test_flat_pictures_are_not_alike_whatever_their_noise() -> None:
     plain = np.random.default_rng(0).integers(120, 122, (1, 100, 100, 3)).astype(np.uint8)
     assert find_alike(sketches([Image.fromarray(pixels) for pixels in np.repeat(plain, 3, 0)])) == []

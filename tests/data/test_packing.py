@@ -66,7 +66,7 @@ def test_the_same_images_give_the_same_pack_whatever_their_times_and_their_order
     assert packs[0] == packs[1] == packs[2]
 
 
-@pytest.mark.parametrize("tables", [("metadata.csv",), ("train/metadata.csv", "test/metadata.csv")])
+@pytest.mark.parametrize("tables", [("metadata.csv",), ("test/metadata.csv", "train/metadata.csv")])
 def test_each_metadata_file_goes_along(tmp_path: Path, tables: tuple[str, ...]) -> None:
     names = [f"{split}/{i}.png" for split in ("train", "test") for i in range(2)]
     content = images(*names)
@@ -103,7 +103,15 @@ def disk_of(size: int) -> Iterator[None]:
 
 def test_a_full_disk_is_a_matter_of_the_machine_and_leaves_nothing(tmp_path: Path) -> None:
     origin = write_folder(tmp_path / "set", files())
-    with disk_of(2000), pytest.raises(MachineError, match="out.tar"):
+    with disk_of(2000), pytest.raises(MachineError, match=r"out\.tar"):
+        pack_images(origin, tmp_path / "out.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_disk_that_keeps_other_bytes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = write_folder(tmp_path / "set", files())
+    monkeypatch.setattr(os, "fsync", lambda handle: os.pwrite(handle, b"?", 512 + 60))  # in the first file
+    with pytest.raises(DataError, match="reads back otherwise"):
         pack_images(origin, tmp_path / "out.tar")
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 

@@ -61,7 +61,9 @@ def test_seconds_of_updates_by_hand(steps: int, seconds: float) -> None:
     assert seconds_of(PACE, steps, each=4) == seconds
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(0, 0), (4.9, 0), (5, 1), (6.9, 1), (11, 4), (14.4, 4), (14.5, 5), (21, 12)])
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(0, 0), (4.9, 0), (5, 1), (6.9, 1), (11, 4), (14.4, 4), (14.5, 5), (21, 12)]
+)
 def test_updates_within_seconds_by_hand(seconds: float, steps: int) -> None:
     assert steps_within(PACE, seconds, each=4) == steps
 

@@ -58,7 +58,7 @@ def test_the_fresh_head_is_said_and_depends_on_the_seed(known: Path, photos: Pat
     heads = []
     for seed in (0, 0, 1):
         beginning = prepare(composed(photos, known, f"seed={seed}"), find_source(str(photos)))
-        assert beginning.said == ("new weights for 3 classes: head.fc.bias, head.fc.weight",)
+        assert "new weights for 3 classes: head.fc.bias, head.fc.weight" in beginning.said
         heads.append(bits(beginning.state.objective.classifier.head.state_dict()))
     assert heads[0] == heads[1] != heads[2]
 
@@ -76,13 +76,15 @@ def test_the_head_is_kept_for_the_same_classes_and_that_is_said(known: Path) -> 
     told = ["data.validation=1300", "training.batch_size=20", "training.threads=1"]
     experiment, said = compose(DataConfig(name="digits"), source, "", weights=str(known), settings=told)
     beginning = prepare(experiment, source)
-    assert beginning.said == ("head kept",)
+    assert "head kept" in beginning.said
     assert bits(beginning.state.objective.classifier.state_dict()) == weights_of(known, "best")
     assert experiment.recipe == "fine_tuning"
     assert f"from the weights in {known} (trained on digits)" in " ".join(said)
 
 
-def test_the_runs_chosen_checkpoint_is_taken_or_the_folder_that_is_named(known: Path, photos: Path, tmp_path: Path) -> None:
+def test_the_runs_chosen_checkpoint_is_taken_or_the_folder_that_is_named(
+    known: Path, photos: Path, tmp_path: Path
+) -> None:
     run = copy(known, tmp_path / "known")
     runs.update_run(run, chosen="last")
     assert weights_of(run, "best") != weights_of(run, "last")
@@ -105,7 +107,9 @@ def test_an_averaged_run_hands_on_its_average(photos: Path, tmp_path: Path) -> N
 def test_images_are_seen_as_the_checkpoint_saw_them(known: Path, photos: Path, tmp_path: Path) -> None:
     """Colour becomes grey; mean and deviation are those of the digits; only size and fit are of the new run."""
     run = begin_on(photos, tmp_path / "run", "data.fit=pad", weights=str(known), size=12).run
-    old, new = (from_mapping(Preprocessing, checkpoints.load(place / "last").card.preprocessing) for place in (known, run))
+    old, new = (
+        from_mapping(Preprocessing, checkpoints.load(place / "last").card.preprocessing) for place in (known, run)
+    )
     assert new == dataclasses.replace(old, size=(12, 12), fit="pad")
     assert new.channels == 1
     assert lenext.evaluate(finish(resume(run))).n == 6
