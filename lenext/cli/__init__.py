@@ -1,7 +1,9 @@
 """The command line: one file a verb, each a thin shell over the package; heavy imports inside the verb."""
 
+import os
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 from lenext import __version__
@@ -11,7 +13,7 @@ VERBS = {
     # verb: (where it is, what the overview says of it)
     "models": ("verb_models:list_networks", "list the networks, with what their papers say"),
     "cost": ("verb_cost:show_cost", "count a network's parameters and multiply-accumulates"),
-    "data": ("verb_data:app", "list the data sets, or get one"),
+    "data": ("verb_data:app", "list the data sets, get one; check, show or pack your own"),
     "train": ("verb_train:train_network", "train a network on a data set, or go on with a run"),
     "eval": ("verb_eval:evaluate_run", "judge a run on its test split"),
     "predict": ("verb_predict:predict_files", "classify image files with a run"),
@@ -62,6 +64,9 @@ def parse_and_run(words: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit with its code; an error is four short lines on stderr."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: the next file to be opened must not take its place
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from lenext.cli.output import home, put, put_json, say, spread, table, train_aloud
 from lenext.errors import UsageError
-from lenext.run import free_name, load_run, read_metrics
+from lenext.run import RUN_JSON, free_name, load_run, read_metrics
 
 if TYPE_CHECKING:
     from lenext.data.config import DataConfig
@@ -100,6 +100,9 @@ def train_network(
         raise UsageError(
             "cannot train", why="it takes data and a network", advice="lenext train fashion_mnist --model resnet20"
         )
+    elif seeds < 0 or (seeds and seed):
+        why = "seeds are counted from 0" if seeds > 0 else f"{seeds} runs cannot be made"
+        raise UsageError("cannot train with these seeds", why=why, advice="--seeds 3, or --seed 7")
     else:
         source = find_source(data, root or home())
         names = {"model": model, "weights": weights, "recipe": recipe, "size": size}
@@ -136,22 +139,25 @@ class Job:
             beginning = within(beginning, self.seconds)
             steps = beginning.experiment.training.steps
             say(f"{self.seconds:.0f} s are {steps:,} updates, {beginning.experiment.training.epochs} epochs")
-            self.settings, self.seconds = [*self.settings, f"training.steps={steps}"], 0.0
+            pinned = [f"training.steps={steps}", f"training.epochs={beginning.experiment.training.epochs}"]
+            self.settings, self.seconds = [*self.settings, *pinned], 0.0
         return beginning
 
     def sessions(self, run: Path | None, seeds: Iterable[int], *, series: bool) -> "Iterator[Session]":
         """Create each run when the one before it is finished."""
+        from lenext.experiment.config import command_line
         from lenext.experiment.opening import create
         from lenext.run import refuse_existing
 
         whole = run
         for seed in seeds:
             if whole is not None:
-                refuse_existing(whole / f"seed-{seed}" if series else whole)
+                refuse_existing(whole / f"seed-{seed}" if series and not (whole / RUN_JSON).exists() else whole)
             beginning = self.prepare(seed)
             whole = whole or free_name(Path("runs"), f"{Path(self.source.name).stem}-{beginning.experiment.model}")
             place = whole / f"seed-{seed}" if series else whole
-            session = create(beginning, place, settings=self.settings)
+            command = command_line(beginning.experiment, self.settings, beginning.plan.threads)
+            session = create(beginning, place, command=command)
             train, held_out = len(session.parts.train), len(session.parts.validation)
             threads = f"{session.plan.threads} thread{'s' * (session.plan.threads > 1)}"
             say(f"run {place}: {train:,} training images, {held_out:,} held out, {session.plan.precision}, {threads}")

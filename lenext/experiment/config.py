@@ -112,6 +112,7 @@ def command_line(experiment: Experiment, settings: Sequence[str], thread_count: 
     """The command that makes the run again, into a folder of its own choice, to the same bits on the same machine."""
     words = ["lenext", "train", experiment.data.name, "--model", experiment.model, "--recipe", experiment.recipe]
     words += ["--weights", experiment.weights] if experiment.weights else []
+    words += ["--root", experiment.data.root] if experiment.data.root else []
     words += ["--size", str(experiment.size), "--epochs", str(experiment.training.epochs)]
     words += ["--seed", str(experiment.seed)]
     pinned = {"training.threads": thread_count}

@@ -19,7 +19,7 @@ from lenext.device import SpeedPlan, threads
 from lenext.errors import UsageError
 from lenext.experiment.answers import predict_store
 from lenext.experiment.opening import Beginning
-from lenext.experiment.session import card_of, total_steps
+from lenext.experiment.session import card_of, enough_memory, total_steps
 from lenext.training.loop import TrainState, forward, train_epoch
 
 TRIAL_SECONDS = 3.0  # of training steps, cold and warm each
@@ -58,7 +58,8 @@ def estimate(beginning: Beginning) -> Forecast:
     """Measure a few updates on a copy and say what the whole run will take; nothing is written or changed."""
     experiment, parts = beginning.experiment, beginning.parts
     config = experiment.training
-    pace = measure_pace(beginning)
+    with enough_memory(config):
+        pace, needed = measure_pace(beginning), training_bytes(beginning)
     steps = total_steps(config, len(parts.train))
     each = steps_of_an_epoch(beginning)
     pixels = (parts.preprocessing.channels, *parts.preprocessing.size)
@@ -68,7 +69,7 @@ def estimate(beginning: Beginning) -> Forecast:
         validation_images=len(parts.validation),
         params=cost.params,
         macs=cost.macs,
-        bytes=training_bytes(beginning),
+        bytes=needed,
         images_per_second=config.batch_size * config.accumulate / pace.later,
         epochs=-(-steps // each),
         steps=steps,
@@ -78,7 +79,9 @@ def estimate(beginning: Beginning) -> Forecast:
 
 def within(beginning: Beginning, seconds: float) -> Beginning:
     """Turn a limit of time into updates, once: the same experiment with `training.steps` and `epochs` pinned."""
-    pace, each = measure_pace(beginning), steps_of_an_epoch(beginning)
+    each = steps_of_an_epoch(beginning)
+    with enough_memory(beginning.experiment.training):
+        pace = measure_pace(beginning)
     steps = steps_within(pace, seconds * RESERVE, each)
     if steps == 0:
         raise UsageError(

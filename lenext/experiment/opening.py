@@ -22,7 +22,7 @@ from lenext.data.store import Store
 from lenext.device import SpeedPlan, candidate_plans
 from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
-from lenext.experiment.session import Session, changes, newest, snapshot
+from lenext.experiment.session import Session, changes, enough_memory, newest, snapshot
 from lenext.models.catalog import build
 from lenext.models.init import initialise
 from lenext.training.config import TrainingConfig
@@ -69,9 +69,10 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
         same = start_from.card.classes == parts.task.classes
         fresh = adopt(classifier, start_from.weights, keep_head=same)
         said.append(f"new weights for {parts.task.num_classes} classes: {', '.join(fresh)}" if fresh else "head kept")
-    plan = _choose(experiment, parts, state)
-    state.objective.to(plan.device)
-    begin_average(state, experiment.training)
+    with enough_memory(experiment.training):
+        plan = _choose(experiment, parts, state)
+        state.objective.to(plan.device)
+        begin_average(state, experiment.training)
     return Beginning(experiment, source, stores, parts, state, plan, facts, tuple(said))
 
 
@@ -79,15 +80,14 @@ def create(
     beginning: Beginning,
     run: Path,
     *,
-    settings: Sequence[str] = (),
+    command: str,
     extended_from: str = "",
     history: bytes = b"",
     best: checkpoints.Checkpoint | None = None,
 ) -> Session:
     """Create the run folder, whole and with its first checkpoint saved, and return its Session.
 
-    settings: those that went into the experiment, for the command that the run records. extended_from, history, best:
-    of the run that this one goes on from.
+    command: what makes the run again. extended_from, history, best: of the run that this one goes on from.
     """
     experiment, parts, state, plan = beginning.experiment, beginning.parts, beginning.state, beginning.plan
     session = Session(run, experiment, parts, state, plan)
@@ -106,7 +106,7 @@ def create(
             lenext=lenext.__version__,
             name=run.name,
             status="created",
-            command=command_line(experiment, settings, plan.threads),
+            command=command,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             model=experiment.model,
             data=Path(experiment.data.name).name,
@@ -129,7 +129,8 @@ def create(
 def start(experiment: Experiment, source: Source, run: Path, *, settings: Sequence[str] = ()) -> Session:
     """Prepare a run and create its folder."""
     runs.refuse_existing(run)
-    return create(prepare(experiment, source), run, settings=settings)
+    beginning = prepare(experiment, source)
+    return create(beginning, run, command=command_line(experiment, settings, beginning.plan.threads))
 
 
 def train(  # noqa: PLR0913  # an option of the command line each
@@ -179,6 +180,6 @@ def begin_average(state: TrainState, config: TrainingConfig) -> None:
 def _choose(experiment: Experiment, parts: Parts, state: TrainState) -> SpeedPlan:
     config = experiment.training
     count = min(config.batch_size, len(parts.train))
-    order = epoch_order(parts.train, seed=0, epoch=0)[:count]
+    order = epoch_order(parts.train, seed=0, epoch=0, balanced=config.sampling == "balanced")[:count]
     first = train_batches(parts.train, parts.preprocessing, parts.variation, order, seed=0, epoch=0, batch_size=count)
     return choose_plan(state.objective, next(first), candidate_plans(config.precision, config.threads))

@@ -1,6 +1,7 @@
 """How a run goes on: where its newest checkpoint stands, or as another run with more epochs."""
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from lenext.errors import ConflictError, UsageError
 from lenext.experiment.config import Experiment
 from lenext.experiment.material import make_parts, recorded_division, require_classes
 from lenext.experiment.opening import Beginning, begin_average, create, fresh_state
-from lenext.experiment.session import TRAINED, Session, newest
+from lenext.experiment.session import TRAINED, Session, newest, total_steps
 from lenext.training.loop import Progress
 from lenext.training.optim import load_optimizer_tensors
 
@@ -50,15 +51,32 @@ def extend(run: Path | str, epochs: int, to: Path, *, root: str = "", source: So
     where the longer schedule has it.
     """
     run = Path(run)
+    runs.verify(run, runs.CONFIG_TOML)
     experiment = from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML))
-    done = checkpoints.load(run / runs.LAST).progress["epoch"]
+    loaded = checkpoints.load(run / runs.LAST)
+    done = loaded.progress["epoch"]
     if epochs <= done:
         raise UsageError(f"cannot extend {run} to {epochs} epochs", why=f"it has {done}", advice=f"--epochs {2 * done}")
     training = dataclasses.replace(experiment.training, epochs=epochs, steps=0)
     beginning = _take_up(run, dataclasses.replace(experiment, training=training), root, source)
+    beginning = _counted_on(beginning, epochs)
     history = (run / runs.METRICS_JSONL).read_bytes()[: beginning.state.progress.metrics_bytes]
     best = checkpoints.load(run / runs.BEST)
-    return create(beginning, to, extended_from=str(run), history=history, best=best)
+    command = shlex.join(["lenext", "train", "--extend", str(run), "--epochs", str(epochs)])
+    return create(beginning, to, command=command, extended_from=str(run), history=history, best=best)
+
+
+def _counted_on(beginning: Beginning, epochs: int) -> Beginning:
+    """Count updates from where the run stands, which may have ended its last epoch early; patience begins anew."""
+    experiment, progress = beginning.experiment, beginning.state.progress
+    each = total_steps(dataclasses.replace(experiment.training, epochs=1), len(beginning.parts.train))
+    beginning.state.progress = dataclasses.replace(progress, best_epoch=progress.epoch)
+    under_way = progress.batch // experiment.training.accumulate
+    if progress.step == progress.epoch * each + under_way:
+        return beginning
+    steps = progress.step - under_way + (epochs - progress.epoch) * each
+    training = dataclasses.replace(experiment.training, steps=steps)
+    return dataclasses.replace(beginning, experiment=dataclasses.replace(experiment, training=training))
 
 
 def environment_changes(run: Path) -> list[str]:

@@ -77,20 +77,19 @@ class Session:
         with runs.locked(self.run), threads(self.plan.threads), runs.deferred_signals() as received:
             self._take_up()
             try:
-                for record in self._train():
-                    yield record
-                    if received:
-                        raise self._interrupted(received[0])
+                with enough_memory(self.experiment.training, kept=f"the checkpoints in {self.run}"):
+                    for record in self._train():
+                        yield record
+                        if received:
+                            raise self._interrupted(received[0])
             except GeneratorExit:  # whoever listened has gone, as a closed pipe has
                 self.save("last")
                 runs.update_run(self.run, status="interrupted", train_seconds=self._seconds())
                 raise
-            except (LenextError, RuntimeError, MemoryError) as error:
+            except LenextError as error:
                 if not isinstance(error, InterruptedRunError):
                     with contextlib.suppress(LenextError):  # the first error is the one to tell
                         runs.update_run(self.run, status="failed", train_seconds=self._seconds())
-                if is_out_of_memory(error):
-                    raise self._too_large() from error
                 raise
             self._finish()
 
@@ -128,7 +127,15 @@ class Session:
         runs.update_run(self.run, status="running")
 
     def save(self, part: Literal["best", "last"]) -> None:
-        """Save a generation of `last` (two are kept) or of `best` (one is)."""
+        """Save a generation of `last` (two are kept) or of `best` (one is); weights that are no numbers never."""
+        for name, value in self.state.objective.classifier.state_dict().items():
+            if not value.isfinite().all():
+                raise DivergedError(
+                    f"training diverged by update {self.state.progress.step}",
+                    why=f"{name} holds numbers that are not finite",
+                    kept=f"the checkpoints in {self.run}, from before",
+                    advice="a lower rate: --set training.optimizer.rate=...",
+                )
         checkpoints.save(self.run / part, snapshot(self.experiment, self.parts, self.state), keep=_keep(part))
         self.loaded_from = newest(self.run)
 
@@ -191,16 +198,6 @@ class Session:
             ) from error
         return Validation(loss=metrics.nll, score=metrics.score)
 
-    def _too_large(self) -> MachineError:
-        config = self.experiment.training
-        half, twice = max(config.batch_size // 2, 1), 2 * config.accumulate
-        return MachineError(
-            f"cannot train with batches of {config.batch_size}",
-            why=f"there is no memory for them on this {self.plan.device}",
-            kept=f"the checkpoints in {self.run}",
-            advice=f"a new run with --set training.batch_size={half} --set training.accumulate={twice}",
-        )
-
     def _finish(self) -> None:
         chosen = "best" if len(self.parts.validation) else "last"
         stopped = {"stopped_early": True} if self.state.progress.step < self.total_steps else {}
@@ -220,6 +217,23 @@ class Session:
             advice=f"lenext train --resume {self.run}",
             signal=number,
         )
+
+
+@contextlib.contextmanager
+def enough_memory(config: TrainingConfig, kept: str = "nothing was written") -> Iterator[None]:
+    """Turn what torch and Python raise where memory ends into a MachineError (exit 6) that tells what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        half, twice = max(config.batch_size // 2, 1), 2 * config.accumulate
+        raise MachineError(
+            f"cannot train with batches of {config.batch_size}",
+            why="there is no memory for them",
+            kept=kept,
+            advice=f"a new run with --set training.batch_size={half} --set training.accumulate={twice}",
+        ) from error
 
 
 def changes(experiment: Experiment, parts: Parts) -> dict[str, Any]:

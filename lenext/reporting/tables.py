@@ -93,7 +93,8 @@ def metrics_line(metrics: "Metrics | MultiLabelMetrics") -> str:
     from lenext.judge.metrics import Metrics
 
     if isinstance(metrics, Metrics):
-        told = f"top-1 {percent(metrics.top1, metrics.top1_interval)}, top-5 {percent(metrics.top5)}"
+        told = f"top-1 {percent(metrics.top1, metrics.top1_interval)}"
+        told += f", top-5 {percent(metrics.top5)}" if len(metrics.per_class) > 5 else ""  # which nobody can miss
     else:
         told = f"mAP {percent(metrics.mean_ap)}, all labels right {percent(metrics.exact, metrics.exact_interval)}, "
         told += f"F1 {metrics.macro_f1:.3f} macro, {metrics.micro_f1:.3f} micro"

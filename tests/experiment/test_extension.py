@@ -103,7 +103,6 @@ def test_no_more_epochs_than_it_has_is_refused(short: Path, tmp_path: Path, epoc
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the half epoch counts as one, and its updates are made up for in a fifth")
 def test_a_run_that_ended_within_an_epoch_has_no_more_epochs_than_asked_for(tmp_path: Path) -> None:
     """Nine updates are one epoch and a half, recorded as two; four epochs in all are four lines."""
     run = finish(begin(tmp_path / "run", *TWO, "training.steps=9"))
@@ -112,7 +111,6 @@ def test_a_run_that_ended_within_an_epoch_has_no_more_epochs_than_asked_for(tmp_
     assert [line["epoch"] for line in metrics(longer)] == [1, 2, 3, 4]
 
 
-@pytest.mark.xfail(strict=True, reason="the old run's patience ends the new one before its first step")
 def test_a_run_that_stopped_early_goes_on(tmp_path: Path) -> None:
     """What was asked for is more epochs; patience begins anew."""
     run = finish(begin(tmp_path / "run", *TWO, "training.epochs=9", "training.patience=1", "training.optimizer.rate=0"))
@@ -121,7 +119,6 @@ def test_a_run_that_stopped_early_goes_on(tmp_path: Path) -> None:
     assert len(metrics(longer)) > len(metrics(run))
 
 
-@pytest.mark.xfail(strict=True, reason="extend does not verify config.toml")
 def test_an_edited_configuration_is_a_conflict(short: Path, tmp_path: Path) -> None:
     run = copy(short, tmp_path / "run")
     path = run / runs.CONFIG_TOML
@@ -138,7 +135,6 @@ def test_a_damaged_newest_generation_does_not_matter_where_an_older_one_is_whole
     assert [line["epoch"] for line in metrics(finish(session))] == [1, 2, 3]
 
 
-@pytest.mark.xfail(strict=True, reason="the command is of a run from the start, without the settings")
 def test_the_recorded_command_names_the_run_that_it_went_on_from(short: Path, tmp_path: Path) -> None:
     """A run from the start under the longer schedule has other rates, and so other bits."""
     run = extend(short, 3, tmp_path / "longer").run

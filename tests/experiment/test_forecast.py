@@ -146,7 +146,7 @@ def test_forecast_says_of_a_run_what_its_index_says(tmp_path: Path) -> None:
     before = bits(beginning.state.objective.state_dict())
     told = estimate(beginning)
     assert bits(beginning.state.objective.state_dict()) == before
-    session = create(beginning, tmp_path / "run")
+    session = create(beginning, tmp_path / "run", command="")
     index = runs.load_run(session.run)
     found = {"train_images": told.train_images, "validation_images": told.validation_images,
              "params": told.params, "macs": told.macs}  # fmt: skip
@@ -162,7 +162,7 @@ def test_a_measured_run_ends_in_the_bits_of_one_that_was_not_measured(tmp_path: 
         beginning = begin_digits(*settings)
         if name == "measured":
             estimate(beginning)
-        weights.append(bits(checkpoints.load(finish(create(beginning, tmp_path / name)) / "last").weights))
+        weights.append(bits(checkpoints.load(finish(create(beginning, tmp_path / name, command="")) / "last").weights))
     assert weights[0] == weights[1]
 
 

@@ -103,7 +103,6 @@ def test_several_classes_an_image_are_resumed_after_every_step_to_the_same_bits(
     assert trained(run) == trained(whole)
 
 
-@pytest.mark.xfail(strict=True, reason="refused at the first step only, when the run is made")
 def test_balanced_sampling_of_several_classes_an_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot balance the classes"):
         begin_on(marked(120), tmp_path / "run", "training.sampling=balanced", "data.validation=20")

@@ -21,7 +21,23 @@ from lenext.training.loop import Step
 from .photos import begin_on
 from .pieces import begin, bits, finish, metrics, step_of
 
-SHORT = ["data.validation=1300", "training.batch_size=20", "training.optimizer.rate=0.05"]  # 6 updates an epoch
+SHORT = ["training.batch_size=20", "training.accumulate=1", "training.optimizer.rate=0.05"]  # 6 updates an epoch
+ONE_CYCLE = "training.schedule.name=one_cycle"
+
+
+def uneven() -> Arrays:
+    """Digits of which 90 are ones, 20 twos and 10 threes, divided as they are."""
+    store = open_published("digits").open("train")
+    rows = np.concatenate([np.flatnonzero(store.labels == k)[:n] for k, n in ((1, 90), (2, 20), (3, 10))])
+    images, labels = store.images[:, 0].numpy(), store.labels
+    held = np.concatenate([np.flatnonzero(labels == k)[-20:] for k in (1, 2, 3)])
+    return from_arrays(
+        images[rows],
+        labels[rows] - 1,
+        ("one", "two", "three"),
+        validation=(images[held], labels[held] - 1),
+        mirror=False,
+    )
 
 
 def state_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -30,7 +46,7 @@ def state_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def test_best_and_last_hold_the_average_and_beside_it_the_trained_weights(tmp_path: Path) -> None:
     """By hand: begin at the first weights; update t keeps d of the average, d = min(0.9, (1 + t) / (10 + t))."""
-    session = begin(tmp_path / "run", *SHORT, "training.average=0.9", "training.epochs=1")
+    session = begin_on(uneven(), tmp_path / "run", *SHORT, "training.average=0.9", "training.epochs=1")
     trained = session.state.objective.classifier
     expected = {name: value.double() for name, value in state_of(trained.state_dict()).items()}
     steps: list[int] = []
@@ -55,23 +71,23 @@ def test_best_and_last_hold_the_average_and_beside_it_the_trained_weights(tmp_pa
 
 
 def test_it_is_the_average_that_is_judged_while_training(tmp_path: Path) -> None:
-    run = finish(begin(tmp_path / "run", *SHORT, "training.average=0.99", "training.epochs=1"))
-    found = lenext.evaluate(run, "validation")
+    run = finish(begin_on(uneven(), tmp_path / "run", *SHORT, "training.average=0.99", "training.epochs=1"))
+    found = lenext.evaluate(run, "validation", source=uneven())
     line = metrics(run)[-1]
     assert (found.score, found.nll) == (line["validation_score"], line["validation_loss"])
 
 
 def test_an_average_of_nothing_is_no_average(tmp_path: Path) -> None:
-    loaded = checkpoints.load(begin(tmp_path / "run", *SHORT).run / "last")
+    loaded = checkpoints.load(begin_on(uneven(), tmp_path / "run", *SHORT).run / "last")
     assert not any(name.startswith("trained/") for name in loaded.optimizer)
 
 
 # --- how long ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("steps", "ends"), [(4, [4]), (6, [6]), (7, [6, 7]), (15, [6, 12, 15])])
+@pytest.mark.parametrize(("steps", "ends"), [(4, [4]), (6, [6]), (15, [6, 12, 15])])
 def test_a_number_of_updates_ends_within_an_epoch_which_is_judged(tmp_path: Path, steps: int, ends: list[int]) -> None:
-    run = finish(begin(tmp_path / "run", *SHORT, f"training.steps={steps}", "training.epochs=1"))
+    run = finish(begin_on(uneven(), tmp_path / "run", *SHORT, f"training.steps={steps}", "training.epochs=1"))
     lines = metrics(run)
     assert [line["step"] for line in lines] == ends
     assert all("validation_score" in line for line in lines)
@@ -79,12 +95,12 @@ def test_a_number_of_updates_ends_within_an_epoch_which_is_judged(tmp_path: Path
     index = runs.load_run(run)
     assert index["status"] == "finished"
     assert "stopped_early" not in index
-    assert list(resume(run).records()) == []
+    assert list(resume(run, source=uneven()).records()) == []
 
 
 def test_the_rate_falls_to_its_end_by_the_last_of_the_updates(tmp_path: Path) -> None:
     rates: list[float] = []
-    session = begin(tmp_path / "run", *SHORT, "training.steps=9", "training.schedule.end=0")
+    session = begin_on(uneven(), tmp_path / "run", *SHORT, ONE_CYCLE, "training.steps=9", "training.schedule.end=0")
     finish(session, lambda record: rates.append(record.rate) if isinstance(record, Step) else None)
     assert len(rates) == 9
     assert rates[-1] == pytest.approx(0, abs=1e-12)
@@ -92,16 +108,16 @@ def test_the_rate_falls_to_its_end_by_the_last_of_the_updates(tmp_path: Path) ->
 
 
 def test_patience_ends_a_run_that_does_not_get_better_and_the_index_says_so(tmp_path: Path) -> None:
-    """Nothing but the head's rate is zero too: two epochs after the best one it is over."""
+    """At a rate of zero nothing but the norms' statistics moves: two epochs after the best one it is over."""
     settings = [*SHORT, "training.epochs=50", "training.patience=2", "training.optimizer.rate=0"]
-    run = finish(begin(tmp_path / "run", *settings))
+    run = finish(begin_on(uneven(), tmp_path / "run", *settings))
     scores = [line["validation_score"] for line in metrics(run)]
     best = scores.index(max(scores))
     assert len(scores) == best + 1 + 2 < 50
     index = runs.load_run(run)
     assert (index["status"], index["stopped_early"], index["chosen"]) == ("finished", True, "best")
     assert checkpoints.load(run / "best").card.epoch == best + 1
-    assert list(resume(run).records()) == []
+    assert list(resume(run, source=uneven()).records()) == []
 
 
 def test_without_validation_patience_waits_for_nothing(tmp_path: Path) -> None:
@@ -114,21 +130,6 @@ def test_without_validation_patience_waits_for_nothing(tmp_path: Path) -> None:
 
 
 # --- balance ----------------------------------------------------------------------------------------------------------
-
-
-def uneven() -> Arrays:
-    """Digits of which 90 are ones, 20 twos and 10 threes, divided as they are."""
-    store = open_published("digits").open("train")
-    rows = np.concatenate([np.flatnonzero(store.labels == k)[:n] for k, n in ((1, 90), (2, 20), (3, 10))])
-    images, labels = store.images[:, 0].numpy(), store.labels
-    held = np.concatenate([np.flatnonzero(labels == k)[-20:] for k in (1, 2, 3)])
-    return from_arrays(
-        images[rows],
-        labels[rows] - 1,
-        ("one", "two", "three"),
-        validation=(images[held], labels[held] - 1),
-        mirror=False,
-    )
 
 
 def test_balanced_sampling_shows_every_class_equally_often(tmp_path: Path) -> None:
@@ -164,7 +165,6 @@ def test_an_epochs_order_is_balanced_anew_each_time() -> None:
 # --- the end of what can be trained -----------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="what the last update made of the weights is not looked at")
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
     """The last update overflows, and nobody judges the network: the run has diverged and has not finished."""
     told = ["data.validation=0", "training.schedule.name=constant", "training.schedule.warmup=0",

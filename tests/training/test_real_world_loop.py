@@ -197,7 +197,7 @@ def test_smoothing_of_several_classes_moves_each_towards_one_half() -> None:
     objective = Objective(Still(), LossConfig(label_smoothing=0.2), multi_label=True)
     scores = scores_of(objective, batch.images)
     expected = F.binary_cross_entropy_with_logits(scores, torch.where(targets > 0, 0.9, 0.1))
-    assert float(objective(batch.images, targets).loss) == pytest.approx(float(expected), rel=1e-6)
+    assert objective(batch.images, targets).loss.item() == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_smoothing_of_mixed_targets_is_the_mixture_of_the_smoothed_losses() -> None:
@@ -209,7 +209,7 @@ def test_smoothing_of_mixed_targets_is_the_mixture_of_the_smoothed_losses() -> N
     scores = scores_of(objective, mixed.images)
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
     expected = 0.3 * loss(scores, batch.targets) + 0.7 * loss(scores, batch.targets[partner])
-    assert float(objective(mixed.images, mixed.targets).loss) == pytest.approx(float(expected), rel=1e-5)
+    assert objective(mixed.images, mixed.targets).loss.item() == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_hits_are_images_that_are_wholly_right() -> None:
