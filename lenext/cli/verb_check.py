@@ -15,7 +15,8 @@ from lenext.cli.output import put, put_json
 from lenext.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from lenext.data.checking import Check, Finding, Scan
+    from lenext.data.checking import Scan
+    from lenext.data.findings import Check, Finding
 
 INDENT = 17  # of what stands below the name of a finding
 SHOWN = 3  # examples of a finding, and names of a group of copies

@@ -28,8 +28,13 @@ def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", js
         found.append(metrics)
         answers.append(read_json(each / metrics_name(split)))
         index = load_run(each)
+        if index["status"] != "finished":
+            say(f"{each} is not finished ({index['status']}): this is not its last word")
         if split == "test":
             times = f"{index['test_opened']} time{'s' if index['test_opened'] != 1 else ''}"
+            seen = answers[-1]["trained_on"]
+            if seen:
+                say(f"{seen:,} of the test images are copies of images that it was trained or chosen on")
             say(f"test split opened {times} by {each if series else 'this run'}")
         if not json:
             put(table(class_cells(metrics), right=range(1, 6)))

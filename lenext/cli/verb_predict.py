@@ -28,9 +28,18 @@ def predict_files(run: Path, files: list[Path], /, *, json: bool = False, csv: b
     if json:
         put_json(answers)
         return
+    several = any("classes" in answer for answer in answers)  # of a run whose images may have any number of them
     brief = [{key: answer[key] for key in ("file", "class", "index", "probability")} for answer in answers]
+    if several:
+        brief = [{**row, "classes": "|".join(answer["classes"])} for row, answer in zip(brief, answers, strict=True)]
     if csv:
         put_csv(brief)
         return
-    rows = [(str(row["file"]), str(row["class"]), f"{100 * row['probability']:.1f} %") for row in brief]
-    put(table([("file", "class", "probability"), *rows], right=(2,)))
+    rows: list[tuple[str, ...]] = [
+        (str(row["file"]), str(row["class"]), f"{100 * row['probability']:.1f} %") for row in brief
+    ]
+    headings: tuple[str, ...] = ("file", "class", "probability")
+    if several:
+        headings = ("file", "likeliest", "probability", "classes")
+        rows = [(*cells, str(row["classes"]) or "-") for cells, row in zip(rows, brief, strict=True)]
+    put(table([headings, *rows], right=(2,)))

@@ -100,11 +100,17 @@ def train_network(
         raise UsageError(
             "cannot train", why="it takes data and a network", advice="lenext train fashion_mnist --model resnet20"
         )
+    elif time and epochs is not None:
+        why = "--time finds out how many epochs there are"
+        raise UsageError("cannot train for a time and a number of epochs", why=why, advice="drop one of them")
     elif seeds < 0 or (seeds and seed):
         why = "seeds are counted from 0" if seeds > 0 else f"{seeds} runs cannot be made"
         raise UsageError("cannot train with these seeds", why=why, advice="--seeds 3, or --seed 7")
     else:
         source = find_source(data, root or home())
+        if report and not {"test", "all"} & set(source.counts):
+            why, advice = f"{source.name} has none", "leave --report out, then: lenext eval RUN --split validation"
+            raise UsageError("cannot judge on test images", why=why, advice=advice)
         names = {"model": model, "weights": weights, "recipe": recipe, "size": size}
         job = Job(source, DataConfig(name=source.name, root=root or home()), names, told, _seconds(time))
         if dry_run:

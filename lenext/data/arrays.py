@@ -56,7 +56,7 @@ class Arrays:
         """Nothing is left out."""
         return ()
 
-    def open(self, split: str, min_side: int = 0) -> ArrayStore:
+    def open(self, split: str, min_side: int = 0, channels: int = 0) -> ArrayStore:
         """Return the images of one split."""
         images, labels = self.splits[split]
         return ArrayStore(torch.from_numpy(images), labels, pixel_ids(split, images))

@@ -14,18 +14,19 @@ _JITTER = "[0.4, 0.4, 0.4, 0.1]"  # an example for who got it wrong
 class DataConfig:
     """A data set, what is held out of its training split, and how its images are brought to the network's size.
 
-    name: one of `lenext.data.sources.SOURCES`, or the path of a folder or an archive. root: a folder to look in first.
-    validation: how many training images are held out where the source has no validation split, 0 for none; the default
-    of 5000 shrinks to a fifth of a small set (`split.validation_count`). split_seed: which ones are held out. fit: of
-    images that are not square. workers: threads that prepare batches ahead, -1 for one a core where images are files,
-    none where they are in memory. cache: MiB of decoded images that stay in memory.
+    name: one of `lenext.data.sources.SOURCES`, or the path of a folder or an archive. root: a folder to look for a set
+    in first. validation: how many training images are held out where the source has no validation split, 0 for none;
+    the default of 5000 shrinks to a fifth of a small set (`split.validation_count`). split_seed: which ones are held
+    out. fit: of images that are not square; auto is crop, or what the weights that training begins from were trained
+    with. workers: threads that prepare batches ahead, -1 for one a core where images are files, none where they are in
+    memory. cache: MiB of decoded images that stay in memory.
     """
 
     name: str
     root: str = ""
     validation: int = DEFAULT_VALIDATION
     split_seed: int = 0
-    fit: Literal["crop", "pad", "squash"] = "crop"
+    fit: Literal["auto", "crop", "pad", "squash"] = "auto"
     workers: int = -1
     cache: int = 1024
 

@@ -85,9 +85,9 @@ class FileSource:
         """What was left out, a sentence each."""
         return self.listing.ignored
 
-    def open(self, split: str, min_side: int = 0) -> FileStore:
+    def open(self, split: str, min_side: int = 0, channels: int = 0) -> FileStore:
         """Read and digest the files of one split; they are decoded to a shorter side of at least `min_side` pixels."""
-        return FileStore(self.container, self._items(split), self.task, self.channels, min_side)
+        return FileStore(self.container, self._items(split), self.task, channels or self.channels, min_side)
 
     def groups(self, split: str) -> tuple[str, ...]:
         """The group of each image of the split, "" where it has none."""
@@ -105,6 +105,9 @@ class FileSource:
 
 def open_files(path: Path) -> FileSource:
     """Find the images of a folder, a .zip or a .tar, and look at the headers of some of them."""
+    if shown(str(path.absolute())) != str(path.absolute()):
+        why = "its path is no text in UTF-8, and a run must write it down"
+        raise DataError(f"cannot use {shown(str(path))} as data", why=why, advice="rename the folder")
     container = open_container(path)
     listing = list_images(container, path)
     count = min(_LOOKED_AT, len(listing.items))

@@ -49,13 +49,13 @@ def balanced_plan(labels: npt.NDArray[np.int64], *, seed: int, epoch: int) -> np
     labels: class numbers, (n,).
     """
     n = len(labels)
-    classes = np.unique(labels)
+    classes, sizes = np.unique(labels, return_counts=True)
     shares = np.full(len(classes), n // len(classes))
     shares[: n % len(classes)] += 1
     order = rng.permutation(seed, epoch, n, "plan")
+    by_class = np.split(order[np.argsort(labels[order], kind="stable")], np.cumsum(sizes)[:-1])
     samples = []
-    for label, share in zip(classes, shares.tolist(), strict=True):
-        images = order[labels[order] == label]
+    for images, share in zip(by_class, shares.tolist(), strict=True):
         times = np.arange(share, dtype=np.int64)
         samples.append(images[times % len(images)] + n * (times // len(images)))
     order = rng.permutation(seed, epoch, n, "balance")

@@ -52,7 +52,7 @@ class Preprocessing:
     @property
     def min_side(self) -> int:
         """The shorter side that a decoded image keeps at least: twice what is needed leaves the scaling its detail."""
-        return 2 * max(self.inner)
+        return 2 * max(self.size)
 
 
 def preprocess(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
@@ -74,7 +74,7 @@ def fit(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
 
 def enframe(images: Tensor, p: Preprocessing) -> Tensor:
     """Match the channels of uint8 (N, C, *inner) and add the border: uint8 (N, channels, *size)."""
-    images = _match_channels(images, p.channels)
+    images = match_channels(images, p.channels)
     return F.pad(images, (p.border,) * 4) if p.border else images
 
 
@@ -141,7 +141,8 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _match_channels(images: Tensor, channels: int) -> Tensor:
+def match_channels(images: Tensor, channels: int) -> Tensor:
+    """Turn uint8 (n, 1 or 3, H, W) into (n, channels, H, W): grey repeated, colour to luma."""
     have = images.shape[1]
     if have == channels:
         return images

@@ -56,7 +56,7 @@ class Published:
 class Digits(Published):
     """The 8x8 digits that come with lenext."""
 
-    def open(self, split: str, min_side: int = 0) -> ArrayStore:
+    def open(self, split: str, min_side: int = 0, channels: int = 0) -> ArrayStore:
         """Load one split into memory."""
         images, labels, numbers = _read_digits(split)
         names = pixel_ids("", images)
@@ -70,7 +70,7 @@ class Idx(Published):
 
     files: Mapping[FileKey, Path]
 
-    def open(self, split: str, min_side: int = 0) -> ArrayStore:
+    def open(self, split: str, min_side: int = 0, channels: int = 0) -> ArrayStore:
         """Load one split, checked: sizes that agree, labels within the classes, the set that its name says."""
         path, labels_path = self.files[split, "images"], self.files[split, "labels"]
         pixels = read_idx(path, 3)
@@ -133,7 +133,7 @@ class Cifar(Published):
 
     place: Path
 
-    def open(self, split: str, min_side: int = 0) -> ArrayStore:
+    def open(self, split: str, min_side: int = 0, channels: int = 0) -> ArrayStore:
         """Load one split into memory, checked for its number of images."""
         images, labels = read_cifar(self.place, self.name, split)
         if len(labels) != self.counts[split]:

@@ -53,8 +53,8 @@ class Source(Protocol):
     def mirror(self) -> bool:
         """Whether an image seen in a mirror is still one of its class, as a numeral is not."""
 
-    def open(self, split: str, min_side: int = 0) -> Store:
-        """Open one split; files are decoded to a shorter side of at least `min_side` pixels."""
+    def open(self, split: str, min_side: int = 0, channels: int = 0) -> Store:
+        """Open one split; files are decoded to a shorter side of `min_side` at least and to `channels` (0: its own)."""
 
     def groups(self, split: str) -> tuple[str, ...]:
         """The group of each image, "" where it has none: images of one group (a patient, a scene) stay together."""
@@ -63,12 +63,12 @@ class Source(Protocol):
 def find_source(name: str, root: str = "") -> Source:
     """Find data by name or path, reading no more than headers; missing is an error that tells what to do.
 
-    root: a folder to look for a named set in; or where a folder or an archive lies now that is not at its path.
+    root: a folder to look for a named set in.
     """
     if name in SOURCES:
         return open_published(name, root)
     if "/" in name or Path(name).exists():
-        return open_files(Path(root) if root and not Path(name).exists() else Path(name))
+        return open_files(Path(name))
     raise UsageError(
         f"unknown data set {name!r}", why="neither a known set nor a folder or archive", advice=nearest(name, SOURCES)
     )

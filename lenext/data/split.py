@@ -121,8 +121,9 @@ def _exact_shares(labels: Labels, count: int, order: Rows) -> npt.NDArray[np.boo
     for winner in np.argsort(-remainders, kind="stable")[: count - int(shares.sum())]:
         shares[winner] += 1
     held = np.zeros(len(labels), dtype=bool)
-    for index, share in enumerate(shares):
-        held[order[class_of[order] == index][:share]] = True
+    by_class = np.split(order[np.argsort(class_of[order], kind="stable")], np.cumsum(sizes)[:-1])
+    for rows, share in zip(by_class, shares.tolist(), strict=True):
+        held[rows[:share]] = True
     return held
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.config import digest, from_mapping, read_toml
+from lenext.data.containers import shown
 from lenext.data.decode import decode_file
 from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
@@ -15,7 +16,14 @@ from lenext.data.store import Store
 from lenext.evaluation.scoring import BATCH_SIZE, describe_prediction, predict_images, score_store
 from lenext.experiment.config import Experiment, checkpoint_folder
 from lenext.experiment.gallery import make_gallery
-from lenext.experiment.material import count_workers, is_in_memory, open_test, recorded_division, require_classes
+from lenext.experiment.material import (
+    count_workers,
+    is_in_memory,
+    open_test,
+    recorded_division,
+    require_task,
+    trained_on,
+)
 from lenext.judge.metrics import Metrics, MultiLabelMetrics, measure
 from lenext.models.classifier import Classifier
 from lenext.predictions import Predictions
@@ -39,13 +47,20 @@ def evaluate(
         loaded = checkpoints.load(run / index["chosen"])
         model = checkpoints.restore(loaded)
         source = source or find_source(experiment.data.name, experiment.data.root)
-        require_classes(run, source, loaded.card.classes)
-        store = _open(run, source, experiment, split)
+        require_task(run, source, loaded.card)
+        store = _open(run, source, experiment, split, int(loaded.card.preprocessing["channels"]))
         runs.update_run(run, test_opened=index["test_opened"] + (split == "test"))
         predictions = predict_store(model, store, loaded.card, split, count_workers(store, experiment.data))
         predictions.save(run / runs.predictions_name(split))
         metrics = measure(predictions)
-        about = {"split": split, "checkpoint": index["chosen"], "model": loaded.card.model, "epoch": loaded.card.epoch}
+        seen = trained_on(run, store) if split == "test" else 0
+        about = {
+            "split": split,
+            "trained_on": seen,
+            "checkpoint": index["chosen"],
+            "model": loaded.card.model,
+            "epoch": loaded.card.epoch,
+        }
         runs.write_json(run / runs.metrics_name(split), {**about, **metrics.to_mapping()})
         if split == "test":  # the report shows the gallery beside the predictions on the test split
             runs.write_durably(run / runs.GALLERY_NPZ, make_gallery(model, store, predictions))
@@ -85,7 +100,7 @@ def predict(path: Path | str, files: Sequence[Path | str]) -> list[dict[str, Any
         card = loaded.card
         rows = zip(batch, scores, strict=True)
         answers += [
-            {"file": str(file), **describe_prediction(row, card.classes, multi_label=card.multi_label)}
+            {"file": shown(str(file)), **describe_prediction(row, card.classes, multi_label=card.multi_label)}
             for file, row in rows
         ]
     return answers
@@ -96,7 +111,9 @@ def load(path: Path | str) -> Classifier:
     return checkpoints.restore(checkpoints.load(checkpoint_folder(Path(path))))
 
 
-def _open(run: Path, source: Source, experiment: Experiment, split: Literal["test", "validation"]) -> Store:
+def _open(
+    run: Path, source: Source, experiment: Experiment, split: Literal["test", "validation"], channels: int
+) -> Store:
     if split == "test":
-        return open_test(run, source, experiment.data, experiment.size)
-    return recorded_division(run, source, experiment.data, experiment.size)["validation"]
+        return open_test(run, source, experiment.data, experiment.size, channels)
+    return recorded_division(run, source, experiment.data, experiment.size, channels)["validation"]

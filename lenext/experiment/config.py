@@ -66,7 +66,7 @@ def compose(
         decided[-1] += f", without its flip: {data.name} has no mirrored images"
     mapping = {
         "model": row, "network": network, "size": pixels, "recipe": recipe, "weights": weights, "seed": seed,
-        "data": {**to_mapping(data), "name": source.name}, **tables,
+        "data": {**to_mapping(data), "name": source.name, "root": "" if "/" in source.name else data.root}, **tables,
     }  # fmt: skip
     experiment = from_mapping(Experiment, override(mapping, settings))
     count = experiment.data.validation

@@ -58,10 +58,9 @@ def estimate(beginning: Beginning) -> Forecast:
     """Measure a few updates on a copy and say what the whole run will take; nothing is written or changed."""
     experiment, parts = beginning.experiment, beginning.parts
     config = experiment.training
+    steps, each = total_steps(config, len(parts.train)), steps_of_an_epoch(beginning)
     with enough_memory(config):
         pace, needed = measure_pace(beginning), training_bytes(beginning)
-    steps = total_steps(config, len(parts.train))
-    each = steps_of_an_epoch(beginning)
     pixels = (parts.preprocessing.channels, *parts.preprocessing.size)
     cost = count_cost(beginning.state.objective.classifier, pixels)
     return Forecast(

@@ -1,5 +1,6 @@
 """What a run works on: its data, divided once and found again by name, label and content; its preprocessing."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from lenext import run as runs
+from lenext.checkpoint import Card
 from lenext.data.batches import Variation, prepared
 from lenext.data.checking import findings_from_ids
 from lenext.data.colour import colour_components
 from lenext.data.config import DataConfig
-from lenext.data.preprocessing import Preprocessing, statistics
+from lenext.data.preprocessing import Preprocessing, match_channels, statistics
 from lenext.data.sources import Source
 from lenext.data.split import hold_out, label_names, read_split, three_ways, validation_count, write_split
 from lenext.data.store import ArrayStore, CachedStore, Store, Subset
@@ -44,7 +46,10 @@ def make_parts(
 ) -> Parts:
     """Put together what training is handed: never the test split."""
     train, task, workers = stores["train"], source.task, count_workers(stores["train"], experiment.data)
-    colours = colour_components(_portions(train, workers)) if experiment.augment.colour_noise else None
+    colours = None
+    if experiment.augment.colour_noise:
+        portions = _portions(train, workers)
+        colours = colour_components([match_channels(i[None], preprocessing.channels)[0] for i in p] for p in portions)
     variation = Variation(experiment.augment, task.num_classes, colours)
     return Parts(task, train, stores["validation"], preprocessing, variation, workers)
 
@@ -60,24 +65,24 @@ def settle_preprocessing(experiment: Experiment, source: Source, train: Store) -
         mean=mean,
         std=std,
         border=gap // 2 if 0 < gap <= PAD_LIMIT and gap % 2 == 0 else 0,
-        fit=experiment.data.fit,
+        fit="crop" if experiment.data.fit == "auto" else experiment.data.fit,
     )
 
 
-def divide(source: Source, data: DataConfig, size: int) -> dict[str, Store]:
+def divide(source: Source, data: DataConfig, size: int, channels: int) -> dict[str, Store]:
     """Open what a run is made from: "train" and "validation" (possibly empty), as the source has them or held out.
 
     A source without splits gives "test" as well, by `three_ways`; where it has splits, the test split stays closed.
     """
     if "all" in source.counts:
-        whole = _open(source, "all", data, size)
-        rows = three_ways(whole.labels, data.split_seed, source.groups("all"), data.validation)
+        whole = _open(source, "all", data, size, channels)
+        rows = three_ways(whole.labels, data.split_seed, _together(source, "all", whole), data.validation)
         return {part: Subset(whole, chosen) for part, chosen in rows.items()}
-    train = _open(source, "train", data, size)
+    train = _open(source, "train", data, size, channels)
     if "validation" in source.counts:
-        return {"train": train, "validation": _open(source, "validation", data, size)}
+        return {"train": train, "validation": _open(source, "validation", data, size, channels)}
     count = validation_count(data.validation, len(train))
-    kept, held = hold_out(train.labels, count, data.split_seed, source.groups("train"))
+    kept, held = hold_out(train.labels, count, data.split_seed, _together(source, "train", train))
     return {"train": Subset(train, kept), "validation": Subset(train, held)}
 
 
@@ -108,7 +113,7 @@ def record_division(path: Path, task: Task, stores: Mapping[str, Store]) -> None
     )
 
 
-def recorded_division(run: Path, source: Source, data: DataConfig, size: int) -> dict[str, Store]:
+def recorded_division(run: Path, source: Source, data: DataConfig, size: int, channels: int) -> dict[str, Store]:
     """Open the parts that the run's `split.csv` names; images gone or relabelled are a ConflictError (5)."""
     runs.verify(run, runs.SPLIT_CSV)
     opened: dict[str, Store] = {}
@@ -116,15 +121,15 @@ def recorded_division(run: Path, source: Source, data: DataConfig, size: int) ->
     for part, stated in read_split(run / runs.SPLIT_CSV).items():
         origin = "all" if "all" in source.counts else part if part in source.counts else "train"
         if origin not in opened:
-            opened[origin] = _open(source, origin, data, size)
+            opened[origin] = _open(source, origin, data, size, channels)
         store = opened[origin]
         row = {name: number for number, name in enumerate(store.ids)}
         missing = [name for name in stated if name not in row]
         if missing:
             raise _changed(run, f"{len(missing)} of its images are not there, {missing[0]} the first")
-        parts[part] = Subset(store, np.array([row[name] for name in stated], np.int64))
-        found = label_names(parts[part].labels, source.task.classes)
-        other = [(name, label) for name, label in zip(stated, found, strict=True) if stated[name] != label]
+        parts[part] = Subset(store, np.sort(np.array([row[name] for name in stated], np.int64)))  # as when it was made
+        found = zip(parts[part].ids, label_names(parts[part].labels, source.task.classes), strict=True)
+        other = [(name, label) for name, label in found if stated[name] != label]
         if other:
             name, label = other[0]
             why = f"{len(other)} of its images have another label: {name} is {label!r}, and was {stated[name]!r}"
@@ -133,17 +138,27 @@ def recorded_division(run: Path, source: Source, data: DataConfig, size: int) ->
     return {"validation": nothing, **parts}
 
 
-def require_classes(run: Path, source: Source, classes: tuple[str, ...]) -> None:
-    """Refuse data whose classes are not those that the run was trained on, or in another order (ConflictError, 5)."""
-    if source.task.classes != classes:
-        raise _changed(run, f"its classes are {', '.join(source.task.classes)}; the run's, {', '.join(classes)}")
+def trained_on(run: Path, test: Store) -> int:
+    """Count the test images whose content is also among the images that the run was trained or chosen on."""
+    parts = read_split(run / runs.SPLIT_CSV)
+    used = {name.rpartition(":")[2] for part in ("train", "validation") for name in parts.get(part, {})}
+    return sum(name.rpartition(":")[2] in used for name in test.ids)
 
 
-def open_test(run: Path, source: Source, data: DataConfig, size: int) -> Store:
+def require_task(run: Path, source: Source, card: Card) -> None:
+    """Refuse data of other classes than the run was trained on, in another order, or one where it had several (5)."""
+    if source.task.classes != card.classes:
+        raise _changed(run, f"its classes are {', '.join(source.task.classes)}; the run's, {', '.join(card.classes)}")
+    if source.task.multi_label != card.multi_label:
+        kinds = ("one label", "any number of labels")
+        raise _changed(run, f"an image has {kinds[source.task.multi_label]}, and had {kinds[card.multi_label]}")
+
+
+def open_test(run: Path, source: Source, data: DataConfig, size: int, channels: int) -> Store:
     """Open the test split of the source, or what the run itself set aside; a run without either is a DataError."""
     if "test" in source.counts:
-        return source.open("test", 2 * size)
-    parts = recorded_division(run, source, data, size)
+        return source.open("test", 2 * size, channels)
+    parts = recorded_division(run, source, data, size, channels)
     if "test" not in parts:
         raise DataError(
             f"cannot judge {run} on test images",
@@ -154,13 +169,23 @@ def open_test(run: Path, source: Source, data: DataConfig, size: int) -> Store:
     return parts["test"]
 
 
+def _together(source: Source, split: str, store: Store) -> tuple[str, ...]:
+    """The group of each image; copies of one image are a group, or one would be judged by what was trained on."""
+    digests = [name.rpartition(":")[2] for name in store.ids]
+    copies = {digest for digest, count in Counter(digests).items() if count > 1}
+    return tuple(
+        group or (digest if digest in copies else "")
+        for group, digest in zip(source.groups(split), digests, strict=True)
+    )
+
+
 def count_workers(store: Store, data: DataConfig) -> int:
     """How many threads prepare batches of this store."""
     return data.workers if data.workers >= 0 else 0 if is_in_memory(store) else cores()
 
 
-def _open(source: Source, split: str, data: DataConfig, size: int) -> Store:
-    store = source.open(split, 2 * size)
+def _open(source: Source, split: str, data: DataConfig, size: int, channels: int) -> Store:
+    store = source.open(split, 2 * size, channels)
     return store if isinstance(store, ArrayStore) else CachedStore(store, data.cache << 20)
 
 

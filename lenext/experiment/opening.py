@@ -19,6 +19,7 @@ from lenext.data.ordering import epoch_order
 from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
 from lenext.data.store import Store
+from lenext.data.task import Task
 from lenext.device import SpeedPlan, candidate_plans
 from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
@@ -52,13 +53,15 @@ class Beginning:
 def prepare(experiment: Experiment, source: Source) -> Beginning:
     """Divide the data, build the network, give it its first weights and time the plans; nothing is written."""
     start_from = checkpoints.load(checkpoint_folder(Path(experiment.weights))) if experiment.weights else None
-    stores = divide(source, experiment.data, experiment.size)
+    channels = int(start_from.card.preprocessing["channels"]) if start_from else source.channels
+    stores = divide(source, experiment.data, experiment.size, channels)
     if start_from is None:
         preprocessing = settle_preprocessing(experiment, source, stores["train"])
     else:  # the network knows images as its first training showed them
         size = (experiment.size, experiment.size)
         known = from_mapping(Preprocessing, start_from.card.preprocessing)
-        preprocessing = dataclasses.replace(known, size=size, fit=experiment.data.fit)
+        fit = known.fit if experiment.data.fit == "auto" else experiment.data.fit
+        preprocessing = dataclasses.replace(known, size=size, fit=fit)
     parts = make_parts(experiment, source, stores, preprocessing)
     state = fresh_state(experiment, parts)
     classifier = state.objective.classifier
@@ -66,7 +69,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
     said = [f"data: {one['kind']}, {one['count']:,} found: {one['text']}" for one in facts["findings"]]
     initialise(classifier, experiment.training.init, experiment.seed)
     if start_from is not None:
-        same = start_from.card.classes == parts.task.classes
+        same = Task(start_from.card.classes, start_from.card.multi_label) == parts.task
         fresh = adopt(classifier, start_from.weights, keep_head=same)
         said.append(f"new weights for {parts.task.num_classes} classes: {', '.join(fresh)}" if fresh else "head kept")
     with enough_memory(experiment.training):
@@ -81,13 +84,14 @@ def create(
     run: Path,
     *,
     command: str,
-    extended_from: str = "",
+    known: Mapping[str, Any] | None = None,
     history: bytes = b"",
     best: checkpoints.Checkpoint | None = None,
 ) -> Session:
     """Create the run folder, whole and with its first checkpoint saved, and return its Session.
 
-    command: what makes the run again. extended_from, history, best: of the run that this one goes on from.
+    command: what makes the run again. known, history, best: what the run that this one goes on from hands on, in the
+    index, in the log, and as its best network.
     """
     experiment, parts, state, plan = beginning.experiment, beginning.parts, beginning.state, beginning.plan
     session = Session(run, experiment, parts, state, plan)
@@ -101,27 +105,26 @@ def create(
         runs.write_durably(staging / runs.METRICS_JSONL, history)
         checkpoints.save(staging / runs.BEST, best or snapshot(experiment, parts, state))
         checkpoints.save(staging / runs.LAST, snapshot(experiment, parts, state))
-        runs.update_run(
-            staging,
-            lenext=lenext.__version__,
-            name=run.name,
-            status="created",
-            command=command,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            model=experiment.model,
-            data=Path(experiment.data.name).name,
-            params=cost.params,
-            macs=cost.macs,
-            train_images=len(parts.train),
-            validation_images=len(parts.validation),
-            train_seconds=state.progress.seconds,
-            test_opened=0,
-            chosen="best" if len(parts.validation) else "last",
-            score_name="mAP" if parts.task.multi_label else "top-1",
-            config_digest=digest(config),
-            speed_plan=dataclasses.asdict(plan),
-            **({"extended_from": extended_from} if extended_from else {}),
-        )
+        about: dict[str, Any] = {
+            "lenext": lenext.__version__,
+            "name": run.name,
+            "status": "created",
+            "command": command,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "model": experiment.model,
+            "data": Path(experiment.data.name).name,
+            "params": cost.params,
+            "macs": cost.macs,
+            "train_images": len(parts.train),
+            "validation_images": len(parts.validation),
+            "train_seconds": state.progress.seconds,
+            "test_opened": 0,
+            "chosen": "best" if len(parts.validation) else "last",
+            "score_name": "mAP" if parts.task.multi_label else "top-1",
+            "config_digest": digest(config),
+            "speed_plan": dataclasses.asdict(plan),
+        }
+        runs.update_run(staging, **{**about, **(known or {})})
     session.loaded_from = newest(run)
     return session
 

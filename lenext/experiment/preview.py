@@ -22,7 +22,7 @@ def seen_images(
 
     A mixed image's label tells its shares: "0.7 cat, 0.3 dog".
     """
-    stores = divide(source, experiment.data, experiment.size)
+    stores = divide(source, experiment.data, experiment.size, source.channels)
     parts = make_parts(experiment, source, stores, settle_preprocessing(experiment, source, stores["train"]))
     if not 1 <= count <= len(parts.train):
         raise UsageError(

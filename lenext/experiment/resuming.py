@@ -10,11 +10,10 @@ from lenext import run as runs
 from lenext.config import differing_keys, digest, from_mapping, override, read_toml
 from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
-from lenext.data.store import Store
 from lenext.device import SpeedPlan, require_device
 from lenext.errors import ConflictError, UsageError
 from lenext.experiment.config import Experiment
-from lenext.experiment.material import make_parts, recorded_division, require_classes
+from lenext.experiment.material import make_parts, recorded_division, require_task
 from lenext.experiment.opening import Beginning, begin_average, create, fresh_state
 from lenext.experiment.session import TRAINED, Session, newest, total_steps
 from lenext.training.loop import Progress
@@ -61,9 +60,10 @@ def extend(run: Path | str, epochs: int, to: Path, *, root: str = "", source: So
     beginning = _take_up(run, dataclasses.replace(experiment, training=training), root, source)
     beginning = _counted_on(beginning, epochs)
     history = (run / runs.METRICS_JSONL).read_bytes()[: beginning.state.progress.metrics_bytes]
-    best = checkpoints.load(run / runs.BEST)
+    best, opened = checkpoints.load(run / runs.BEST), int(runs.load_run(run)["test_opened"])
     command = shlex.join(["lenext", "train", "--extend", str(run), "--epochs", str(epochs)])
-    return create(beginning, to, command=command, extended_from=str(run), history=history, best=best)
+    known = {"extended_from": str(run), "test_opened": opened}
+    return create(beginning, to, command=command, known=known, history=history, best=best)
 
 
 def _counted_on(beginning: Beginning, epochs: int) -> Beginning:
@@ -93,11 +93,12 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     """Read data, weights, optimiser and progress back, as the newest whole checkpoint has them."""
     if root:
         experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, root=root))
-    source = source or find_source(experiment.data.name, experiment.data.root)
-    stores: dict[str, Store] = recorded_division(run, source, experiment.data, experiment.size)
+    name = experiment.data.name
+    source = source or find_source(root if root and "/" in name else name, experiment.data.root)
     loaded = checkpoints.load(run / runs.LAST)
-    require_classes(run, source, loaded.card.classes)
+    require_task(run, source, loaded.card)
     preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
+    stores = recorded_division(run, source, experiment.data, experiment.size, preprocessing.channels)
     parts = make_parts(experiment, source, stores, preprocessing)
     state = fresh_state(experiment, parts)
     plan = SpeedPlan(**runs.load_run(run)["speed_plan"])

@@ -95,6 +95,7 @@ def _test_context(files: RunFiles) -> dict[str, Any] | None:
         "checkpoint": views.checkpoint_name(files),
         "epoch": None if epoch is None else int(epoch),
         "views": predictions.views,
+        "trained_on": finite(files.evaluated.get("trained_on")) or 0,
         "names": [row.name for row in metrics.per_class],
         "classes": rows,
         "bar_start": start,

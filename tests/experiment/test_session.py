@@ -96,7 +96,7 @@ def test_split_has_every_training_image_once_and_no_test_image(fresh: Fresh) -> 
 
 
 def test_rows_of_the_split_are_those_images(fresh: Fresh) -> None:
-    stores = recorded_division(fresh(), find_source("digits"), DataConfig(name="digits"), 8)
+    stores = recorded_division(fresh(), find_source("digits"), DataConfig(name="digits"), 8, 1)
     parts = read_split(fresh() / "split.csv")
     for part in ("train", "validation"):
         assert list(stores[part].ids) == list(parts[part])
@@ -105,7 +105,7 @@ def test_rows_of_the_split_are_those_images(fresh: Fresh) -> None:
 
 def test_normalisation_is_of_the_training_part_alone(fresh: Fresh) -> None:
     store = open_published("digits").open("train")
-    part = recorded_division(fresh(), find_source("digits"), DataConfig(name="digits"), 8)["train"]
+    part = recorded_division(fresh(), find_source("digits"), DataConfig(name="digits"), 8, 1)["train"]
     mean, std = statistics([part.read(np.arange(len(part)))])
     card = checkpoints.load(fresh() / "last").card
     assert card.preprocessing["mean"] == list(mean)

@@ -167,13 +167,13 @@ def test_weights_of_several_classes_are_the_odds_of_their_absence() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_weighted_loss_is_torchs_own(smoothing: float) -> None:
+def test_weighted_loss_is_torchs_own_of_each_image_and_their_mean(smoothing: float) -> None:
     weights = torch.linspace(0.2, 3.0, 10)
     batch = batches(1, size=40)[0]
     objective = Objective(Still(), LossConfig(label_smoothing=smoothing), weights=weights)
     found = objective(batch.images, batch.targets).loss.detach()
-    own = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)
-    assert float(found) == float(own(scores_of(objective, batch.images), batch.targets))
+    own = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing, reduction="none")
+    assert float(found) == float(own(scores_of(objective, batch.images), batch.targets).mean())
 
 
 @pytest.mark.parametrize("weighted", [False, True])
