@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from lenext.cli.output import put, put_json, say, spread, table
+from lenext.cli.output import home, put, put_json, say, spread, table
 from lenext.run import load_run, metrics_name, read_json, series_of
 
 
-def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", json: bool = False) -> None:
+def evaluate_run(
+    run: Path, *, split: Literal["test", "validation"] = "test", data: str = "", json: bool = False
+) -> None:
     """Score a run's chosen checkpoint and write predictions and metrics into the run; each opening of test is counted.
 
     Parameters
@@ -16,15 +18,18 @@ def evaluate_run(run: Path, *, split: Literal["test", "validation"] = "test", js
         A run folder, or one of several seeds.
     split
         The split to score.
+    data
+        Where the data lies now, if it has moved.
     json
         Print the metrics as an object, or a list of them.
     """
     import lenext
+    from lenext.data.sources import find_source
     from lenext.reporting.tables import class_cells, metrics_line
 
     found, answers, series = [], [], series_of(run)
     for each in series or [run]:
-        metrics = lenext.evaluate(each, split)
+        metrics = lenext.evaluate(each, split, source=find_source(data, home()) if data else None)
         found.append(metrics)
         answers.append(read_json(each / metrics_name(split)))
         index = load_run(each)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lenext.data.sources import SOURCES
 from lenext.data.store import ArrayStore, pixel_ids
 from lenext.data.task import Task
 from lenext.errors import DataError, UsageError
@@ -91,8 +92,9 @@ def from_arrays(
         raise DataError("cannot use these arrays together", why=why, advice="give all images one size")
     if list(splits) == ["train"]:
         splits = {"all": splits["train"]}
-    if "/" in name or not name:
-        raise UsageError(f"cannot call data {name!r}", why="a path would be looked for", advice="name='arrays'")
+    if "/" in name or not name or name in SOURCES:
+        why = "a set of that name is known" if name in SOURCES else "a path would be looked for"
+        raise UsageError(f"cannot call data {name!r}", why=why, advice="name='arrays'")
     return Arrays(name=name, task=task, splits=splits, mirror=mirror)
 
 

@@ -72,13 +72,20 @@ def compose(
     count = experiment.data.validation
     if "train" in source.counts and "validation" not in source.counts:
         count = validation_count(count, source.counts["train"])
-    if experiment.training.schedule.name == "plateau" and count == 0 and "validation" not in source.counts:
-        raise UsageError(
-            "cannot wait for a plateau without validation",
-            why="the schedule 'plateau' watches the loss on held-out images",
-            advice="--set data.validation=5000, or --set training.schedule.name=cosine",
-        )
+    if count == 0 and "validation" not in source.counts:
+        _refuse_waiting(experiment.training)
     return replace(experiment, data=replace(experiment.data, validation=count)), decided
+
+
+def _refuse_waiting(training: TrainingConfig) -> None:
+    """Without validation there is nothing to wait for."""
+    for what, asked in (("a plateau", training.schedule.name == "plateau"), ("patience to end", training.patience > 0)):
+        if asked:
+            raise UsageError(
+                f"cannot wait for {what} without validation",
+                why="it watches held-out images, and none are held out",
+                advice="--set data.validation=5000, or --set training.schedule.name=cosine and training.patience=0",
+            )
 
 
 def _choose_network(source: Source, model: str, weights: str, size: int) -> tuple[str, int, dict[str, Any], str]:

@@ -13,22 +13,26 @@ from lenext.data.sources import Source, find_source
 from lenext.device import SpeedPlan, require_device
 from lenext.errors import ConflictError, UsageError
 from lenext.experiment.config import Experiment
-from lenext.experiment.material import make_parts, recorded_division, require_task
+from lenext.experiment.material import data_facts, make_parts, recorded_division, require_task
 from lenext.experiment.opening import Beginning, begin_average, create, fresh_state
 from lenext.experiment.session import TRAINED, Session, newest, total_steps
 from lenext.training.loop import Progress
 from lenext.training.optim import load_optimizer_tensors
 
+MACHINE = ("data.workers", "data.cache", "training.save_seconds")  # change no bit of the result, and so may differ
+
 
 def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "", source: Source | None = None) -> Session:
     """Take a run up where its newest whole checkpoint stands; a changed configuration is a ConflictError (exit 5).
 
-    root: where the data lies now, if it has moved. source: the data itself, where it came as arrays.
+    settings: such as change no bit of the result (MACHINE). root: where the data lies now, if it has moved. source: the
+    data itself, where it came as arrays.
     """
     run = Path(run)
     index = runs.load_run(run)
     stored = read_toml(run / runs.CONFIG_TOML)
-    changed = differing_keys(stored, override(stored, settings))
+    asked = override(stored, settings)
+    changed = [key for key in differing_keys(stored, asked) if key not in MACHINE]
     if changed or digest(stored) != index["config_digest"]:
         raise ConflictError(
             f"cannot resume {run} with another configuration",
@@ -37,7 +41,7 @@ def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "", sou
             advice="resume without --set, or start a new run",
         )
     manifest = newest(run)
-    beginning = _take_up(run, from_mapping(Experiment, stored), root, source)
+    beginning = _take_up(run, from_mapping(Experiment, asked), root, source)
     session = Session(run, beginning.experiment, beginning.parts, beginning.state, beginning.plan)
     session.loaded_from = manifest
     return session
@@ -113,7 +117,7 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     moments = {name: value for name, value in loaded.optimizer.items() if name not in trained}
     load_optimizer_tensors(state.optimizer, state.objective.classifier, moments)
     state.progress = from_mapping(Progress, loaded.progress)
-    return Beginning(experiment, source, stores, parts, state, plan, runs.read_json(run / runs.DATA_JSON))
+    return Beginning(experiment, source, stores, parts, state, plan, data_facts(source, stores))
 
 
 def _looked_up(tree: dict[str, object], dotted: str) -> object:

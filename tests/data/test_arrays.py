@@ -60,3 +60,5 @@ def test_splits_of_other_sizes_are_refused() -> None:
         from_arrays(GREY, LABELS, CLASSES, test=(GREY[:, :3], LABELS))
     with pytest.raises(UsageError, match="a path would be looked for"):
         from_arrays(GREY, LABELS, CLASSES, name="my/photos")
+    with pytest.raises(UsageError, match="a set of that name is known"):
+        from_arrays(GREY, LABELS, CLASSES, name="mnist")

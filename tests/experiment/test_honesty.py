@@ -190,3 +190,25 @@ def test_a_folder_whose_path_is_no_text_is_refused_before_anything_is_done(tmp_p
     folder = write_photos(tmp_path / "fl\udce9t")
     with pytest.raises(DataError, match="rename the folder"):
         find_source(str(folder))
+
+
+def test_what_changes_no_bit_may_be_told_a_resumed_run(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos")
+    whole = finish(begin_on(photos, tmp_path / "whole", *ONE))
+    run = begin_on(photos, tmp_path / "run", *ONE).run
+    told = ["data.workers=2", "data.cache=0", "training.save_seconds=0"]
+    assert result(finish(resume(run, told)))["last"] == result(whole)["last"]
+    with pytest.raises(ConflictError, match="another configuration") as caught:
+        resume(run, [*told, "training.clip=1"])
+    assert caught.value.why == "differs: training.clip"
+
+
+def test_patience_without_validation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot wait for patience to end without validation"):
+        begin_on(write_photos(tmp_path / "photos"), tmp_path / "run", "training.patience=2", "data.validation=0")
+
+
+def test_moved_photographs_are_judged_where_they_are(tmp_path: Path) -> None:
+    run = finish(begin_on(write_photos(tmp_path / "photos"), tmp_path / "run", *ONE))
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    assert lenext.evaluate(run, source=find_source(str(tmp_path / "moved"))).n == 6

@@ -120,15 +120,6 @@ def test_patience_ends_a_run_that_does_not_get_better_and_the_index_says_so(tmp_
     assert list(resume(run, source=uneven()).records()) == []
 
 
-def test_without_validation_patience_waits_for_nothing(tmp_path: Path) -> None:
-    store = open_published("digits").open("train")
-    source = from_arrays(store.images[:60, 0].numpy(), store.labels[:60], tuple("0123456789"))
-    told = ["data.validation=0", "training.epochs=3", "training.patience=1", "training.batch_size=10"]
-    run = finish(begin_on(source, tmp_path / "run", *told))
-    assert len(metrics(run)) == 3
-    assert "stopped_early" not in runs.load_run(run)
-
-
 # --- balance ----------------------------------------------------------------------------------------------------------
 
 
