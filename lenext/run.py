@@ -183,9 +183,10 @@ def series_of(folder: Path) -> list[Path]:
 def load_run(run: Path) -> dict[str, Any]:
     """Read `run.json`; a folder that is none, or of a newer format, is a DataError."""
     if not (run / RUN_JSON).is_file():
-        raise DataError(
-            f"cannot use {run} as a run", why=f"it has no {RUN_JSON}", advice="name a folder that lenext train made"
-        )
+        why, advice = f"it has no {RUN_JSON}", "name a folder that lenext train made"
+        if seeds := series_of(run):
+            why, advice = f"it holds the runs of {len(seeds)} seeds", f"name one of them, as {seeds[0]}"
+        raise DataError(f"cannot use {run} as a run", why=why, advice=advice)
     index = read_json(run / RUN_JSON)
     if index.get("format") != FORMAT:
         raise DataError(

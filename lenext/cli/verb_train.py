@@ -155,10 +155,11 @@ class Job:
         from lenext.experiment.opening import create
         from lenext.run import refuse_existing
 
-        whole = run
-        for seed in seeds:
-            if whole is not None:
+        whole, seeds = run, list(seeds)
+        if whole is not None:
+            for seed in seeds:  # before the first of them is trained
                 refuse_existing(whole / f"seed-{seed}" if series and not (whole / RUN_JSON).exists() else whole)
+        for seed in seeds:
             beginning = self.prepare(seed)
             whole = whole or free_name(Path("runs"), f"{Path(self.source.name).stem}-{beginning.experiment.model}")
             place = whole / f"seed-{seed}" if series else whole

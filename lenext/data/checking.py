@@ -118,7 +118,8 @@ def findings_from_ids(parts: Mapping[str, Store], classes: Sequence[str]) -> lis
             labels = tuple(np.flatnonzero(label).tolist()) if np.ndim(label) else (int(label),)
             copies.append((len(places), content, content))
             places.append(_Place(name=name, split=split, labels=labels))
-    return list(_in_order([*_copies(places, copies), *_class_findings(places, classes)]))
+    found = [*_copies(places, copies), *_unseen_classes(places, classes), *_class_findings(places, classes)]
+    return list(_in_order(found))
 
 
 def scan_files(container: Container, items: Sequence[Item]) -> Iterator[Scan]:
@@ -252,6 +253,16 @@ def _torn_groups(places: Sequence[_Place]) -> Iterator[Finding]:
     if torn:
         text = f"images of {_some_names(torn)} are in several splits: the score would count what is known by heart"
         yield Finding(kind="group in two splits", severity=ERROR, text=text)
+
+
+def _unseen_classes(places: Sequence[_Place], classes: Sequence[str]) -> Iterator[Finding]:
+    """Of a division that lenext made itself; of one that was given, the listing complains."""
+    trained = {label for place in places if place.split == "train" for label in place.labels}
+    elsewhere = {label for place in places for label in place.labels} - trained
+    if elsewhere:
+        names = _some_names([name for number, name in enumerate(classes) if number in elsewhere])
+        text = f"no image of {names} fell to train: add images of it, or set data.split_seed"
+        yield Finding(kind="class not in train", severity=ERROR, text=text)
 
 
 def _class_findings(places: Sequence[_Place], classes: Sequence[str]) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from lenext.data.task import Task
 from lenext.device import SpeedPlan, candidate_plans
 from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
-from lenext.experiment.session import Session, changes, enough_memory, newest, snapshot
+from lenext.experiment.session import Session, changes, enough_memory, newest, snapshot, total_steps
 from lenext.models.catalog import build
 from lenext.models.init import initialise
 from lenext.training.config import TrainingConfig
@@ -63,6 +63,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
         fit = known.fit if experiment.data.fit == "auto" else experiment.data.fit
         preprocessing = dataclasses.replace(known, size=size, fit=fit)
     parts = make_parts(experiment, source, stores, preprocessing)
+    experiment = _with_epochs_of_steps(experiment, len(parts.train))
     state = fresh_state(experiment, parts)
     classifier = state.objective.classifier
     facts = data_facts(source, stores)
@@ -162,6 +163,16 @@ def train(  # noqa: PLR0913  # an option of the command line each
     for _ in start(experiment, source, Path(run), settings=settings).records():
         pass
     return Path(run)
+
+
+def _with_epochs_of_steps(experiment: Experiment, images: int) -> Experiment:
+    """Where the updates are given, the epochs are as many as hold them."""
+    config = experiment.training
+    if not config.steps:
+        return experiment
+    each = total_steps(dataclasses.replace(config, steps=0, epochs=1), images)
+    training = dataclasses.replace(config, epochs=-(-config.steps // each))
+    return dataclasses.replace(experiment, training=training)
 
 
 def fresh_state(experiment: Experiment, parts: Parts) -> TrainState:

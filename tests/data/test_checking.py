@@ -367,3 +367,15 @@ def test_a_group_in_two_splits_is_an_error(tmp_path: Path) -> None:
     finding = next(one for one in check_images(tmp_path).findings if one.kind == "group in two splits")
     assert finding.severity == "error"
     assert "images of torn are in several splits" in finding.text
+
+
+def test_a_class_that_fell_to_no_training_image_is_an_error() -> None:
+    pixels = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
+    ids = [f"{row}.png:{row:012x}" for row in range(6)]
+    train = ArrayStore(pixels[:4], np.array([0, 1, 0, 1]), ids[:4])
+    validation = ArrayStore(pixels[4:], np.array([2, 0]), ids[4:])
+    told = {one.kind: one for one in findings_from_ids({"train": train, "validation": validation}, ("a", "b", "owl"))}
+    assert told["class not in train"].severity == "error"
+    assert "no image of owl fell to train" in told["class not in train"].text
+    whole = {one.kind for one in findings_from_ids({"train": train}, ("a", "b", "owl"))}
+    assert "class not in train" not in whole

@@ -212,3 +212,18 @@ def test_moved_photographs_are_judged_where_they_are(tmp_path: Path) -> None:
     run = finish(begin_on(write_photos(tmp_path / "photos"), tmp_path / "run", *ONE))
     (tmp_path / "photos").rename(tmp_path / "moved")
     assert lenext.evaluate(run, source=find_source(str(tmp_path / "moved"))).n == 6
+
+
+def test_epochs_are_as_many_as_hold_the_updates(tmp_path: Path) -> None:
+    session = begin_on(write_photos(tmp_path / "photos"), tmp_path / "run", "training.steps=13", "training.epochs=1")
+    assert (session.experiment.training.epochs, session.total_steps) == (3, 13)  # five updates an epoch
+    finish(session)
+    assert checkpoints.load(tmp_path / "run" / "last").progress["epoch"] == 3
+
+
+def test_a_folder_of_several_seeds_is_told_apart_from_a_run(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos")
+    for seed in (0, 1):
+        begin_on(photos, tmp_path / "series" / f"seed-{seed}", *ONE)
+    with pytest.raises(DataError, match="it holds the runs of 2 seeds"):
+        lenext.load(tmp_path / "series")
