@@ -200,7 +200,8 @@ def test_what_the_model_says_has_the_shape_of_the_labels() -> None:
 
 
 def test_two_classes_may_share_a_name() -> None:
-    make(classes=("crane", "coat", "crane"))  # ImageNet has the bird and the machine
+    twins = ("crane", "coat", "crane")  # ImageNet has the bird and the machine
+    assert make(classes=twins).classes == twins
 
 
 def test_probabilities_of_each_row_sum_to_one() -> None:

@@ -33,7 +33,6 @@ _FORMATS = {
     ".webp": ("WEBP",), ".tif": ("TIFF",), ".tiff": ("TIFF",), ".ppm": ("PPM",), ".pgm": ("PPM",), ".pbm": ("PPM",),
 }  # fmt: skip
 _MODES = {"CMYK": "CMYK", "P": "palette", "PA": "palette", "LA": "alpha channel", "RGBA": "alpha channel"}
-_GREY = ("1", "L", "LA", "La", "I", "F")  # and those that begin with I;16
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # Pillow's own limits
 
 Groups = Sequence[Sequence[int]]
@@ -213,7 +212,7 @@ def _by_clash(what: str, places: Sequence[_Place], groups: Groups) -> Iterator[F
 def _oddities(places: Sequence[_Place], scans: Sequence[Scan], scored: Sequence[int]) -> Iterator[Finding]:
     """What decodes, but is not as the other files are."""
     rows: dict[str, list[int]] = defaultdict(list)
-    grey = {row for row in scored if (header := scans[row].header) and _is_grey(header.mode)}
+    grey = {row for row in scored if (header := scans[row].header) and header.is_grey}
     median = float(np.median([min(_size(scans[row])) for row in scored])) if scored else 0.0
     for row in scored:
         header, name = scans[row].header, places[row].name
@@ -286,10 +285,6 @@ def _class_findings(places: Sequence[_Place], classes: Sequence[str]) -> Iterato
         few = _some_names([f"{name} ({size})" for size, name in sizes if size < FEW])
         text = f"fewer than {FEW} images to train on: {few}: add some, or join classes"
         yield Finding(kind="few images", severity=WARNING, text=text)
-
-
-def _is_grey(mode: str) -> bool:
-    return mode in _GREY or mode.startswith("I;16")
 
 
 def _size(scan: Scan) -> tuple[int, int]:

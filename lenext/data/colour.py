@@ -35,15 +35,15 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the even grey of the image's mean luma."""
-    luma = _luma(images)
-    pixels = luma[0].numel()
-    mean = (2 * luma.sum((1, 2, 3), keepdim=True, dtype=torch.int64) + pixels) // (2 * pixels)  # rounded, halves up
+    grey = luma(images)
+    pixels = grey[0].numel()
+    mean = (2 * grey.sum((1, 2, 3), keepdim=True, dtype=torch.int64) + pixels) // (2 * pixels)  # rounded, halves up
     return _blend(mean.to(torch.uint8), images, factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the image's luma; a factor of 0 gives greys. Images of one channel have no colours to change."""
-    return images if images.shape[1] == 1 else _blend(_luma(images), images, factor)
+    return images if images.shape[1] == 1 else _blend(luma(images), images, factor)
 
 
 def adjust_sharpness(images: Tensor, factor: Tensor) -> Tensor:
@@ -152,7 +152,8 @@ def _blend(base: Tensor, images: Tensor, factor: Tensor) -> Tensor:
     return (images.to(torch.float32) - start).mul_(weight).add_(start).clamp_(0, 255).to(torch.uint8)
 
 
-def _luma(images: Tensor) -> Tensor:
+def luma(images: Tensor) -> Tensor:
+    """Turn uint8 (N, 1 or 3, H, W) into its brightness (N, 1, H, W), as Pillow's convert("L") does."""
     if images.shape[1] == 1:
         return images
     weights = torch.tensor(_LUMA, dtype=torch.int32, device=images.device).view(1, 3, 1, 1)

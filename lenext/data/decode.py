@@ -48,6 +48,7 @@ _BROKEN = (  # what Pillow's plugins raise on files that are damaged
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+_GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes, and those that begin with I;16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,11 @@ class Header:
     height: int
     orientation: int
     frames: int
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether its pixels have no colour."""
+        return self.mode in _GREY or self.mode.startswith("I;16")
 
 
 def read_header(data: bytes) -> Header:

@@ -17,7 +17,6 @@ from lenext.data.listing import Item, Listing, list_images
 from lenext.data.task import Task
 from lenext.errors import DataError, UsageError
 
-_GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes, and those that begin with I;16
 _LOOKED_AT = 64  # headers, to tell the common size and whether there is colour
 _THREADS = 8
 _PIECE = 32  # files that one thread digests before it takes the next
@@ -114,7 +113,7 @@ def open_files(path: Path) -> FileSource:
     chosen = np.linspace(0, len(listing.items) - 1, count).round().astype(int).tolist()
     headers = _headers(container, [listing.items[index].name for index in chosen])
     sizes = {_upright(header) for header in headers}
-    grey = all(header.mode in _GREY or header.mode.startswith("I;16") for header in headers)
+    grey = all(header.is_grey for header in headers)
     return FileSource(
         name=shown(str(path.absolute())),
         container=container,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lenext.data.colour import luma
 from lenext.errors import DataError, UsageError
 
 Fit = Literal["crop", "pad", "squash"]
@@ -149,9 +150,7 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
     if have == 1:
         return images.expand(-1, channels, -1, -1)
     if have == 3 and channels == 1:
-        weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=images.device)  # ITU-R 601, as Pillow
-        luma = (images.to(torch.int32) * weights.view(1, 3, 1, 1)).sum(1, keepdim=True, dtype=torch.int32)
-        return ((luma + 0x8000) >> 16).to(torch.uint8)
+        return luma(images)
     raise UsageError(
         f"cannot turn {have} channels into {channels}",
         why="only 1 to 3 (repeated) and 3 to 1 (luma) are defined",

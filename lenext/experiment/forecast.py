@@ -19,7 +19,7 @@ from lenext.device import SpeedPlan, threads
 from lenext.errors import UsageError
 from lenext.experiment.answers import predict_store
 from lenext.experiment.opening import Beginning
-from lenext.experiment.session import card_of, enough_memory, total_steps
+from lenext.experiment.session import card_of, enough_memory, steps_of_an_epoch, total_steps
 from lenext.training.loop import TrainState, forward, train_epoch
 
 TRIAL_SECONDS = 3.0  # of training steps, cold and warm each
@@ -58,7 +58,7 @@ def estimate(beginning: Beginning) -> Forecast:
     """Measure a few updates on a copy and say what the whole run will take; nothing is written or changed."""
     experiment, parts = beginning.experiment, beginning.parts
     config = experiment.training
-    steps, each = total_steps(config, len(parts.train)), steps_of_an_epoch(beginning)
+    steps, each = total_steps(config, len(parts.train)), steps_of_an_epoch(config, len(parts.train))
     with enough_memory(config):
         pace, needed = measure_pace(beginning), training_bytes(beginning)
     pixels = (parts.preprocessing.channels, *parts.preprocessing.size)
@@ -78,7 +78,7 @@ def estimate(beginning: Beginning) -> Forecast:
 
 def within(beginning: Beginning, seconds: float) -> Beginning:
     """Turn a limit of time into updates, once: the same experiment with `training.steps` and `epochs` pinned."""
-    each = steps_of_an_epoch(beginning)
+    each = steps_of_an_epoch(beginning.experiment.training, len(beginning.parts.train))
     with enough_memory(beginning.experiment.training):
         pace = measure_pace(beginning)
     steps = steps_within(pace, seconds * RESERVE, each)
@@ -143,12 +143,6 @@ def training_bytes(beginning: Beginning) -> int:
     moments = 2 if optimizer.name == "adamw" else 1 if optimizer.momentum else 0
     copies = weights * (1 + (config.average > 0)) + trained * (1 + moments)
     return copies + batch.images.numel() * 4 + sum(kept.values())
-
-
-def steps_of_an_epoch(beginning: Beginning) -> int:
-    """Updates of one epoch."""
-    config = beginning.experiment.training
-    return total_steps(dataclasses.replace(config, steps=0, epochs=1), len(beginning.parts.train))
 
 
 def _seconds_a_step(beginning: Beginning, state: TrainState) -> float:

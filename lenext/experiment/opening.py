@@ -23,7 +23,7 @@ from lenext.data.task import Task
 from lenext.device import SpeedPlan, candidate_plans
 from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
-from lenext.experiment.session import Session, changes, enough_memory, newest, snapshot, total_steps
+from lenext.experiment.session import Session, changes, enough_memory, newest, snapshot, steps_of_an_epoch
 from lenext.models.catalog import build
 from lenext.models.init import initialise
 from lenext.training.config import TrainingConfig
@@ -170,8 +170,7 @@ def _with_epochs_of_steps(experiment: Experiment, images: int) -> Experiment:
     config = experiment.training
     if not config.steps:
         return experiment
-    each = total_steps(dataclasses.replace(config, steps=0, epochs=1), images)
-    training = dataclasses.replace(config, epochs=-(-config.steps // each))
+    training = dataclasses.replace(config, epochs=-(-config.steps // steps_of_an_epoch(config, images)))
     return dataclasses.replace(experiment, training=training)
 
 

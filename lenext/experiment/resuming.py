@@ -15,7 +15,7 @@ from lenext.errors import ConflictError, UsageError
 from lenext.experiment.config import Experiment
 from lenext.experiment.material import data_facts, make_parts, recorded_division, require_task
 from lenext.experiment.opening import Beginning, begin_average, create, fresh_state
-from lenext.experiment.session import TRAINED, Session, newest, total_steps
+from lenext.experiment.session import TRAINED, Session, newest, steps_of_an_epoch
 from lenext.training.loop import Progress
 from lenext.training.optim import load_optimizer_tensors
 
@@ -63,6 +63,7 @@ def extend(run: Path | str, epochs: int, to: Path, *, root: str = "", source: So
     training = dataclasses.replace(experiment.training, epochs=epochs, steps=0)
     beginning = _take_up(run, dataclasses.replace(experiment, training=training), root, source)
     beginning = _counted_on(beginning, epochs)
+    beginning = dataclasses.replace(beginning, facts=data_facts(beginning.source, beginning.stores))
     history = (run / runs.METRICS_JSONL).read_bytes()[: beginning.state.progress.metrics_bytes]
     best, opened = checkpoints.load(run / runs.BEST), int(runs.load_run(run)["test_opened"])
     command = shlex.join(["lenext", "train", "--extend", str(run), "--epochs", str(epochs)])
@@ -73,7 +74,7 @@ def extend(run: Path | str, epochs: int, to: Path, *, root: str = "", source: So
 def _counted_on(beginning: Beginning, epochs: int) -> Beginning:
     """Count updates from where the run stands, which may have ended its last epoch early; patience begins anew."""
     experiment, progress = beginning.experiment, beginning.state.progress
-    each = total_steps(dataclasses.replace(experiment.training, epochs=1), len(beginning.parts.train))
+    each = steps_of_an_epoch(experiment.training, len(beginning.parts.train))
     beginning.state.progress = dataclasses.replace(progress, best_epoch=progress.epoch)
     under_way = progress.batch // experiment.training.accumulate
     if progress.step == progress.epoch * each + under_way:
@@ -117,7 +118,7 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     moments = {name: value for name, value in loaded.optimizer.items() if name not in trained}
     load_optimizer_tensors(state.optimizer, state.objective.classifier, moments)
     state.progress = from_mapping(Progress, loaded.progress)
-    return Beginning(experiment, source, stores, parts, state, plan, data_facts(source, stores))
+    return Beginning(experiment, source, stores, parts, state, plan, facts={})
 
 
 def _looked_up(tree: dict[str, object], dotted: str) -> object:

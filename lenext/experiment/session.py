@@ -271,6 +271,12 @@ def snapshot(experiment: Experiment, parts: Parts, state: TrainState) -> checkpo
 
 def total_steps(config: TrainingConfig, images: int) -> int:
     """Updates of a run on so many training images: those asked for, or those that its epochs hold."""
+    each = steps_of_an_epoch(config, images)
+    return config.steps or each * config.epochs
+
+
+def steps_of_an_epoch(config: TrainingConfig, images: int) -> int:
+    """Updates of one epoch on so many training images; not even one is a UsageError."""
     each = images // config.batch_size // config.accumulate
     if each == 0:
         batch = "a batch" if config.accumulate == 1 else f"an update takes {config.accumulate} batches, and a batch"
@@ -279,7 +285,7 @@ def total_steps(config: TrainingConfig, images: int) -> int:
             why=f"{batch} takes {config.batch_size}",
             advice=f"--set training.batch_size={max(images // config.accumulate, 1)}",
         )
-    return config.steps or each * config.epochs
+    return each
 
 
 def newest(run: Path) -> bytes:

@@ -21,12 +21,12 @@ from lenext.experiment.forecast import (
     Pace,
     estimate,
     seconds_of,
-    steps_of_an_epoch,
     steps_within,
     training_bytes,
     within,
 )
 from lenext.experiment.opening import Beginning, create, prepare
+from lenext.experiment.session import steps_of_an_epoch
 
 from .photos import PLAIN, tree, write_photos
 from .pieces import SMALL, bits, finish
@@ -88,7 +88,7 @@ def test_more_updates_take_longer_and_more_time_holds_more_updates() -> None:
 def test_updates_of_an_epoch_by_hand(accumulate: int, each: int) -> None:
     """337 images make 7 batches of 48."""
     beginning = begin_digits(f"training.accumulate={accumulate}", "training.steps=2")
-    assert steps_of_an_epoch(beginning) == each
+    assert steps_of_an_epoch(beginning.experiment.training, len(beginning.parts.train)) == each
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------

@@ -148,13 +148,15 @@ def test_openings_of_the_test_are_handed_on_to_the_longer_run(tmp_path: Path) ->
 
 
 def test_colours_are_those_that_the_network_sees(tmp_path: Path) -> None:
-    grey = {name: decode_grey(content) for name, content in photographs().items()}
+    """Grey files for a network of three channels: their pixels lie on one axis, on which all channels are equal."""
+    grey = write_folder(tmp_path / "grey", {name: decode_grey(content) for name, content in photographs().items()})
     known = str(begin_on(write_photos(tmp_path / "photos"), tmp_path / "known").run)
-    finish(
-        begin_on(
-            write_folder(tmp_path / "grey", grey), tmp_path / "run", *ONE, "augment.colour_noise=0.1", weights=known
-        )
-    )
+    session = begin_on(grey, tmp_path / "run", *ONE, "augment.colour_noise=0.1", weights=known)
+    colours = session.parts.variation.colours
+    assert colours is not None
+    assert colours.vectors[:, 0].tolist() == pytest.approx([3**-0.5] * 3)
+    assert colours.deviations.tolist()[1:] == pytest.approx([0, 0], abs=1e-3)
+    finish(session)
 
 
 def test_a_forecast_of_too_few_images_is_a_clear_error(tmp_path: Path) -> None:
