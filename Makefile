@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BASE := .venv
 TEST := .venv-test
+PEERS := .venv-parity
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env demo test check format slow bench clean
+.PHONY: env demo test check format slow parity bench docs clean
 
 env: $(BASE)/ready                 ## an environment with lenext and what it needs, no extras
 
@@ -28,11 +29,17 @@ format: $(TEST)/ready              ## write the format and the lint's own mends
 slow: $(TEST)/ready                ## training to an accuracy, faults injected exhaustively, long documents
 	$(TEST)/bin/python -m pytest -m slow $(PYTEST)
 
+parity: $(PEERS)/ready             ## every network beside torchvision's and timm's, with the same weights
+	$(PEERS)/bin/python -m pytest parity
+
 bench: $(TEST)/ready               ## timings beside peers
 	$(TEST)/bin/python benchmarks/startup.py
 
+docs: $(BASE)/ready                ## the pages of docs/models, from papers/ and from the networks themselves
+	$(BASE)/bin/python docs/make_model_pages.py
+
 clean:
-	rm -rf $(BASE) $(TEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(BASE) $(TEST) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(BASE)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lenext needs Python 3.11 or newer")'
@@ -44,4 +51,8 @@ $(BASE)/ready: pyproject.toml
 $(TEST)/ready: pyproject.toml
 	$(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/python -m pip install -q --editable '.[test]'
+	@touch $@
+
+$(PEERS)/ready: pyproject.toml parity/environment.sh
+	PYTHON=$(PYTHON) sh parity/environment.sh $(PEERS)
 	@touch $@

@@ -34,6 +34,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a verb's module when the verb is first used, so that `import lenext` is free of torch."""
+    if name == "weights":
+        return importlib.import_module("lenext.weights")
     if name not in _HOMES:
         raise AttributeError(f"module 'lenext' has no attribute {name!r}")
     module, attribute = _HOMES[name]

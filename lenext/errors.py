@@ -14,13 +14,18 @@ class LenextError(Exception):
 
     def __init__(self, what: str, *, why: str, advice: str, kept: str = "nothing was written") -> None:
         super().__init__(what, why, advice, kept)
-        self.what = what
-        self.why = why
-        self.kept = kept
-        self.advice = advice
+        self.what = printable(what)
+        self.why = printable(why)
+        self.kept = printable(kept)
+        self.advice = printable(advice)
 
     def __str__(self) -> str:
         return f"{self.what} (exit {self.exit_code})\n  why:  {self.why}\n  kept: {self.kept}\n  try:  {self.advice}"
+
+
+def printable(text: str) -> str:
+    r"""The text with what a terminal would obey, and bytes that are no UTF-8, written out: \x1b, \n, \udcff."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class UsageError(LenextError):

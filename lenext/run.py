@@ -117,8 +117,10 @@ def refuse_existing(run: Path) -> None:
 
 
 @contextlib.contextmanager
-def staged(run: Path) -> Iterator[Path]:
+def staged(run: Path, option: str = "--run") -> Iterator[Path]:
     """Yield a folder beside `run` that becomes `run` by one rename, or vanishes if the block fails.
+
+    option: of the command line, by which another place is chosen.
 
     It is locked meanwhile: one that nobody holds was left by a killed process, and goes the next time.
     """
@@ -130,7 +132,9 @@ def staged(run: Path) -> Iterator[Path]:
         staging.mkdir(parents=True)
     except OSError as error:
         raise MachineError(
-            f"cannot create {run}", why=error.strerror or str(error), advice="choose a writable place with --run DIR"
+            f"cannot create {run}",
+            why=error.strerror or str(error),
+            advice=f"choose a writable place with {option} DIR",
         ) from error
     try:
         with locked(staging):
@@ -140,7 +144,7 @@ def staged(run: Path) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError):
-            why, advice = error.strerror or str(error), "free some space, or choose another place with --run DIR"
+            why, advice = error.strerror or str(error), f"free some space, or choose another place with {option} DIR"
             raise MachineError(f"cannot create {run}", why=why, advice=advice) from error
         raise
 

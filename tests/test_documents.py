@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .real_data import pizza_steak_sushi
+from .real_data import lite_weights, photograph, pizza_steak_sushi
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,9 +42,12 @@ def commands(document: Path) -> list[Command]:
 
 def run_all(document: Path, folder: Path, *, slow: bool) -> None:
     shutil.copytree(ROOT / "docs", folder / "docs", dirs_exist_ok=True)
-    if document.name == "your-photos.md":
+    if document.name in ("your-photos.md", "weights.md"):
         with zipfile.ZipFile(pizza_steak_sushi()) as archive:
             archive.extractall(folder / "photos")
+    if document.name == "weights.md":
+        for file in (lite_weights(0), photograph("chelsea.png"), photograph("coffee.png")):
+            shutil.copy(file, folder)
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": beside, "COLUMNS": "120", "NO_COLOR": "1"}
     for command in commands(document):

@@ -28,6 +28,7 @@ SUITS = {
     "d2l": ("lenet5_dense", 28),
     "lenet": ("lenet5", 32),
     "one_cycle": ("resnet20", 8),
+    "convnext_short": ("convnextv2_atto_small", 16),
     "photographs": ("resnet20", 8),
     "fine_tuning": ("resnet20", 8),
     "resnet_cifar": ("resnet20", 8),
@@ -69,7 +70,8 @@ def test_no_network_has_two_recipes_of_its_own() -> None:
 
 def test_default_recipe_is_the_networks_own_or_the_fallback() -> None:
     assert default_recipe("lenet5", 32) == "lenet"
-    assert default_recipe("vgg16", 32) == "adamw"
+    assert default_recipe("vgg16", 32) == default_recipe("alexnet_small", 32) == "adamw"
+    assert default_recipe("convnextv2_atto_small", 28) == "convnext_short"
     assert default_recipe("resnet20", 32) == default_recipe("resnet18_small", 32) == FALLBACK == "one_cycle"
     assert FALLBACK in RECIPES
 

@@ -13,7 +13,9 @@ VERBS = {
     # verb: (where it is, what the overview says of it)
     "models": ("verb_models:list_networks", "list the networks, with what their papers say"),
     "cost": ("verb_cost:show_cost", "count a network's parameters and multiply-accumulates"),
+    "explain": ("verb_explain:app", "look inside a network: draw one of its blocks"),
     "data": ("verb_data:app", "list the data sets, get one; check, show or pack your own"),
+    "weights": ("verb_weights:app", "list published weights, get them, import a file of them"),
     "train": ("verb_train:train_network", "train a network on a data set, or go on with a run"),
     "eval": ("verb_eval:evaluate_run", "judge a run on its test split"),
     "predict": ("verb_predict:predict_files", "classify image files with a run"),

@@ -17,15 +17,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from lenext.errors import UsageError
+from lenext.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
 class Cost:
     """What one image of `input_size` (without batch) costs at inference.
 
-    params: numbers in the parameters, a shared one counted once, frozen ones too. macs: multiply-accumulates of
+    params: numbers in the parameters, a shared one counted once, frozen ones too; auxiliary_params: those of a
+    Classifier's heads that only training uses, not among them. macs: multiply-accumulates of
     convolutions, linear layers and matrix products (1 MAC = 2 FLOPs), bias and padding not told apart.
-    weight_bytes: parameters and buffers in their own types. uncounted: the other operators that did arithmetic
+    weight_bytes: all parameters and buffers in their own types. uncounted: the other operators that did arithmetic
     (normalisation, pooling, activations, additions), by torch's names, sorted.
     """
 
@@ -34,6 +36,7 @@ class Cost:
     input_size: tuple[int, ...]
     weight_bytes: int
     uncounted: tuple[str, ...]
+    auxiliary_params: int = 0
 
 
 def count_cost(model: nn.Module, input_size: Sequence[int]) -> Cost:
@@ -54,12 +57,15 @@ def count_cost(model: nn.Module, input_size: Sequence[int]) -> Cost:
     with torch.no_grad(), seen, FlopCounterMode(display=False, custom_mapping=_MORE_FORMULAS) as counter:
         twin(torch.empty(1, *size, dtype=dtype, device="meta"))
     counted = {_plain_name(operator) for operator in counter.flop_registry}
+    heads = twin.auxiliary.parameters() if isinstance(twin, Classifier) else ()
+    auxiliary_params = sum(tensor.numel() for tensor in heads)
     return Cost(
-        params=sum(tensor.numel() for tensor in twin.parameters()),
+        params=sum(tensor.numel() for tensor in twin.parameters()) - auxiliary_params,
         macs=counter.get_total_flops() // 2,
         input_size=size,
         weight_bytes=sum(tensor.nbytes for tensor in (*twin.parameters(), *twin.buffers())),
         uncounted=tuple(sorted(seen.names - counted)),
+        auxiliary_params=auxiliary_params,
     )
 
 

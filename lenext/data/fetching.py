@@ -1,31 +1,24 @@
 """Get a data set: from the operating system's packages, else from its publisher, checked byte by byte.
 
-The only module of the room that starts a program or opens a connection, and only when it is called.
+The only module of the room that starts a program or asks for a connection, and only when it is called.
 """
 
-import hashlib
-import http.client
 import os
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from lenext.data.cifar import CIFAR_SETS
 from lenext.data.idx import uncompressed_sha256
 from lenext.data.published import IDX_SETS, FileKey, Published, locate, open_published
-from lenext.errors import DataError, MachineError
+from lenext.downloads import download_file, has_digest
+from lenext.errors import DataError
 
 Say = Callable[[str], None]
 
-TIMEOUT = 10.0  # seconds for the connection, and for each piece of the answer
 _APT_TIMEOUT = 600.0  # seconds: 31 MB over a slow line
-_PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -97,15 +90,13 @@ def install_package(package: str, say: Say) -> bool:
 
 def download(publisher: Publisher, folder: Path, say: Say) -> None:
     """Bring the publisher's files to `folder`, one at a time; one that is there with the right digest is left."""
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     for file, md5 in publisher.md5.items():
         target = folder / file
-        if target.is_file() and _md5(target) == md5:
+        if has_digest(target, "md5", md5):
             say(f"{target} is there")
             continue
         say(f"getting {publisher.address}{file}")
-        _download_file(publisher.address + file, target, md5)
+        download_file(publisher.address + file, target, "md5", md5)
 
 
 def verify(files: Mapping[FileKey, Path], sha256: Mapping[FileKey, str]) -> None:
@@ -118,65 +109,6 @@ def verify(files: Mapping[FileKey, Path], sha256: Mapping[FileKey, str]) -> None
                 why=f"its uncompressed SHA-256 is {found}, published is {sha256[key]}",
                 advice="remove the file and get it again",
             )
-
-
-def _download_file(url: str, target: Path, md5: str) -> None:
-    """Write beside, check, rename: at no time is there a file of that name which is not the published one."""
-    beside = target.with_name(f".{target.name}.part-{os.getpid()}")
-    try:
-        with _answer(url, target) as answer, _writing(target), beside.open("wb") as file:
-            _copy(answer, file, url, target)
-            file.flush()
-            os.fsync(file.fileno())
-        found = _md5(beside)
-        if found != md5:
-            raise _failed(url, target, f"its MD5 is {found}, published is {md5}")
-        with _writing(target):
-            beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def _answer(url: str, target: Path) -> Iterator[http.client.HTTPResponse]:
-    try:
-        answer = urllib.request.urlopen(url, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _failed(url, target, f"the server says {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise _failed(url, target, str(error.reason)) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _failed(url, target, str(error) or type(error).__name__) from error
-    with answer:
-        yield answer
-
-
-def _copy(answer: http.client.HTTPResponse, file: BinaryIO, url: str, target: Path) -> None:
-    announced = answer.length
-    arrived = 0
-    while True:
-        try:
-            piece = answer.read(_PIECE)
-        except (OSError, http.client.HTTPException) as error:
-            raise _failed(url, target, f"the connection broke after {arrived} bytes: {error}") from error
-        if not piece:
-            break
-        file.write(piece)
-        arrived += len(piece)
-    if announced is not None and arrived != int(announced):
-        raise _failed(url, target, f"the connection ended after {arrived} of {announced} bytes")
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission into a MachineError."""
-    try:
-        yield
-    except OSError as error:
-        raise MachineError(
-            f"cannot write {path}", why=error.strerror or str(error), advice="make room, or choose another folder"
-        ) from error
 
 
 def _apt_get(arguments: Sequence[str], say: Say) -> bool:
@@ -195,17 +127,3 @@ def _apt_get(arguments: Sequence[str], say: Say) -> bool:
         say(f"apt-get failed: {error}")
         return False
     return True
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _failed(url: str, target: Path, why: str) -> DataError:
-    return DataError(
-        f"cannot get {url}",
-        why=why,
-        kept="whole files that had arrived, nothing else",
-        advice=f"try again later, put the file into {target.parent} yourself, or use digits",
-    )

@@ -61,7 +61,8 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
         size = (experiment.size, experiment.size)
         known = from_mapping(Preprocessing, start_from.card.preprocessing)
         fit = known.fit if experiment.data.fit == "auto" else experiment.data.fit
-        preprocessing = dataclasses.replace(known, size=size, fit=fit)
+        fraction = known.crop_fraction if fit == "crop" else 1.0
+        preprocessing = dataclasses.replace(known, size=size, fit=fit, crop_fraction=fraction)
     parts = make_parts(experiment, source, stores, preprocessing)
     experiment = _with_epochs_of_steps(experiment, len(parts.train))
     state = fresh_state(experiment, parts)
@@ -72,7 +73,9 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
     if start_from is not None:
         same = Task(start_from.card.classes, start_from.card.multi_label) == parts.task
         fresh = adopt(classifier, start_from.weights, keep_head=same)
-        said.append(f"new weights for {parts.task.num_classes} classes: {', '.join(fresh)}" if fresh else "head kept")
+        count = len(start_from.weights)
+        head = f"head {len(start_from.card.classes)} -> {parts.task.num_classes} made new" if fresh else "head kept"
+        said.append(f"{count - len(fresh)} of {count} tensors from {experiment.weights}; {head}")
     with enough_memory(experiment.training):
         plan = _choose(experiment, parts, state)
         state.objective.to(plan.device)

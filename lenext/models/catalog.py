@@ -7,7 +7,29 @@ from typing import Any
 
 from lenext.config import from_mapping, nearest, to_mapping
 from lenext.errors import UsageError
-from lenext.models import lenet, resnet, vgg
+from lenext.models import (
+    alexnet,
+    convnext,
+    convnextv2,
+    densenet,
+    efficientnet,
+    efficientnetv2,
+    googlenet,
+    inception_resnet,
+    inceptionv3,
+    inceptionv4,
+    lenet,
+    mobilenetv1,
+    mobilenetv2,
+    mobilenetv3,
+    nasnet,
+    preact,
+    resnet,
+    resnext,
+    senet,
+    vgg,
+    wrn,
+)
 from lenext.models.classifier import Classifier, NetworkConfig
 
 
@@ -21,15 +43,50 @@ class Family:
 
 FAMILIES: Mapping[str, Family] = {
     "lenet": Family(lenet.VARIANTS, lenet.ALIASES),
+    "alexnet": Family(alexnet.VARIANTS, alexnet.ALIASES),
     "vgg": Family(vgg.VARIANTS, vgg.ALIASES),
+    "googlenet": Family(googlenet.VARIANTS, googlenet.ALIASES),
+    "inceptionv3": Family(inceptionv3.VARIANTS, inceptionv3.ALIASES),
+    "inceptionv4": Family(
+        {**inceptionv4.VARIANTS, **inception_resnet.VARIANTS}, {**inceptionv4.ALIASES, **inception_resnet.ALIASES}
+    ),
     "resnet": Family(resnet.VARIANTS, resnet.ALIASES),
+    "preact": Family(preact.VARIANTS, preact.ALIASES),
+    "wrn": Family(wrn.VARIANTS, wrn.ALIASES),
+    "resnext": Family(resnext.VARIANTS, resnext.ALIASES),
+    "densenet": Family(densenet.VARIANTS, densenet.ALIASES),
+    "senet": Family(senet.VARIANTS, senet.ALIASES),
+    "mobilenetv1": Family(mobilenetv1.VARIANTS, mobilenetv1.ALIASES),
+    "mobilenetv2": Family(mobilenetv2.VARIANTS, mobilenetv2.ALIASES),
+    "mobilenetv3": Family(mobilenetv3.VARIANTS, mobilenetv3.ALIASES),
+    "nasnet": Family(nasnet.VARIANTS, nasnet.ALIASES),
+    "efficientnet": Family(efficientnet.VARIANTS, efficientnet.ALIASES),
+    "efficientnetv2": Family(efficientnetv2.VARIANTS, efficientnetv2.ALIASES),
+    "convnext": Family(convnext.VARIANTS, convnext.ALIASES),
+    "convnextv2": Family(convnextv2.VARIANTS, convnextv2.ALIASES),
 }
 
 NETWORKS: Mapping[type[NetworkConfig], type[Classifier]] = {
     lenet.LeNet5Config: lenet.LeNet5,
     lenet.LeNetConfig: lenet.LeNet,
+    alexnet.AlexNetConfig: alexnet.AlexNet,
     vgg.VGGConfig: vgg.VGG,
+    googlenet.GoogLeNetConfig: googlenet.GoogLeNet,
+    inceptionv3.InceptionV3Config: inceptionv3.InceptionV3,
+    inceptionv4.InceptionV4Config: inceptionv4.InceptionV4,
+    inception_resnet.InceptionResNetConfig: inception_resnet.InceptionResNet,
     resnet.ResNetConfig: resnet.ResNet,
+    preact.PreActConfig: preact.PreActResNet,
+    wrn.WRNConfig: wrn.WideResNet,
+    densenet.DenseNetConfig: densenet.DenseNet,
+    mobilenetv1.MobileNetV1Config: mobilenetv1.MobileNetV1,
+    mobilenetv2.MobileNetV2Config: mobilenetv2.MobileNetV2,
+    mobilenetv3.MobileNetV3Config: mobilenetv3.MobileNetV3,
+    nasnet.NASNetConfig: nasnet.NASNet,
+    efficientnet.EfficientNetConfig: efficientnet.EfficientNet,
+    efficientnetv2.EfficientNetV2Config: efficientnetv2.EfficientNetV2,
+    convnext.ConvNeXtConfig: convnext.ConvNeXt,
+    convnextv2.ConvNeXtV2Config: convnextv2.ConvNeXtV2,
 }
 
 VARIANTS: Mapping[str, NetworkConfig] = {
@@ -82,6 +139,13 @@ def fits(name: str, size: int) -> bool:
 
 
 def small_row(name: str) -> str | None:
-    """The row that is this network's form for small images ("vgg16_bn" -> "vgg16_small"), or None."""
-    small = f"{canonical_name(name).removesuffix('_bn')}_small"
-    return small if small in VARIANTS else None
+    """The row that is this network's form for images of 28 pixels ("vgg16_bn" -> "vgg16_small"), or None.
+
+    It is called as the network is, or as the start of its name, and then _small.
+    """
+    words = canonical_name(name).split("_")
+    for end in range(len(words), 0, -1):
+        small = "_".join([*words[:end], "small"])
+        if small in VARIANTS and VARIANTS[small].accepts(28):
+            return small
+    return None

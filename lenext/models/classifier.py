@@ -1,12 +1,14 @@
 """The base of every network: images in, scores out, and a flat chain of named places in between."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from lenext.config import nearest
 from lenext.errors import UsageError
+
+RATES = ("dropout", "drop_path", "auxiliary_dropout")  # fields of families' rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,13 @@ class NetworkConfig:
                     f"cannot build a network with {field} = {getattr(self, field)}",
                     why="it counts classes, channels or pixels",
                     advice=f"{field}=1 or more",
+                )
+        for field in RATES:
+            if not 0 <= getattr(self, field, 0.0) < 1:
+                raise UsageError(
+                    f"cannot build a network with {field} = {getattr(self, field)}",
+                    why="it is the probability to drop",
+                    advice=f"{field}=0.2, at least 0 and below 1",
                 )
         if not self.accepts(self.input_size):
             raise UsageError(
@@ -56,17 +65,22 @@ class Classifier(nn.Module):
 
     `stages` is a flat chain under the paper's names. A network whose paper has no stem has an empty one
     (nn.Identity), which is no place. Every place is addressed by its dotted module name: "stem",
-    "stages.conv4_x", "head".
+    "stages.conv4_x", "head". A stage may hand on a pair (current, previous), as cells with two predecessors do.
+
+    `auxiliary` holds the heads that only training uses, each under the name of the stage that it reads. `forward`
+    never runs them, and the network's published parameters are those without them.
     """
 
     config: NetworkConfig
     stem: nn.Module
     stages: nn.Sequential
     head: nn.Module
+    auxiliary: nn.ModuleDict
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.auxiliary = nn.ModuleDict()
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N, num_classes) of images (N, in_channels, H, W); a UsageError where the size does not fit."""
@@ -86,11 +100,11 @@ class Classifier(nn.Module):
             raise UsageError(f"unknown place {tap!r}", why="the network has no such place", advice=nearest(tap, places))
         self._check(images)
         found: dict[str, Tensor] = {}
-        x = images
+        x: Tensor | tuple[Tensor, Tensor] = images
         for place, module in self._chain():
             x = module(x)
             if place in wanted:
-                found[place] = x
+                found[place] = x if isinstance(x, Tensor) else x[0]  # of a pair the current one
             if len(found) == len(wanted):
                 break
         return found
@@ -121,3 +135,17 @@ class Classifier(nn.Module):
                 why=f"the network takes {config.sizes()}",
                 advice=f"pad or resize the images to {config.min_size} x {config.min_size}",
             )
+
+
+def output_layers(names: Iterable[str]) -> list[str]:
+    """The layers whose outputs are the classes, from the names of a network's tensors: the head's, then auxiliary ones.
+
+    Each is the last layer with a weight of its head; they are what other classes make new.
+    """
+    last: dict[str, str] = {}
+    for name in names:
+        layer, _, tensor = name.rpartition(".")
+        words = layer.split(".")
+        if tensor == "weight" and words[0] in ("head", "auxiliary"):
+            last[words[0] if words[0] == "head" else ".".join(words[:2])] = layer
+    return sorted(last.values(), key=lambda layer: not layer.startswith("head"))

@@ -3,10 +3,20 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ACTIVATIONS: Mapping[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "silu": nn.SiLU,  # swish in the papers of EfficientNet
+    "hard_swish": nn.Hardswish,
+    "hard_sigmoid": nn.Hardsigmoid,
+    "none": nn.Identity,
+}
 
 
 def named_chain(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
@@ -64,12 +74,83 @@ class PadShortcut(nn.Module):
         return f"channels={self.channels}, stride={self.stride}"
 
 
-def pooled_linear(features: int, num_classes: int) -> nn.Sequential:
-    """Global average pooling and one linear layer: (N, features, H, W) -> (N, num_classes)."""
-    return named_chain(
-        [
-            ("pool", nn.AdaptiveAvgPool2d(1)),
-            ("flatten", nn.Flatten()),
-            ("fc", nn.Linear(features, num_classes)),
-        ]
-    )
+def pooled_linear(features: int, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
+    """Global average pooling, dropout where there is any, one linear layer: (N, features, H, W) -> (N, num_classes)."""
+    layers: list[tuple[str, nn.Module]] = [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
+    if dropout:
+        layers.append(("dropout", nn.Dropout(dropout)))
+    return named_chain([*layers, ("fc", nn.Linear(features, num_classes))])
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a gate that all of them decide on (Hu et al. 2017, equations 2 to 4).
+
+    The two fully connected layers are 1x1 convolutions on the pooled map, which is the same function.
+    """
+
+    def __init__(self, channels: int, squeezed: int, activation: str = "relu", gate: str = "sigmoid") -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.act = ACTIVATIONS[activation]()
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+        self.gate = ACTIVATIONS[gate]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, channels, H, W)."""
+        y: Tensor = self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True))))
+        gate: Tensor = self.gate(y)
+        return x * gate
+
+
+class DropPath(nn.Module):
+    """Drop a residual branch of whole images while training (Huang et al. 2016, arXiv 1603.09382).
+
+    An image's branch is dropped with probability `rate` and else divided by 1 - rate, so that evaluation changes
+    nothing. The paper draws once for a whole batch, and multiplies by 1 - rate when evaluating instead: both are the
+    same in expectation.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) -> (N, ...)."""
+        if not (self.training and self.rate):
+            return x
+        kept = torch.rand((len(x), *(1,) * (x.ndim - 1)), device=x.device) >= self.rate  # in float32, whatever x has
+        return x * kept / (1 - self.rate)
+
+    def extra_repr(self) -> str:
+        """The rate."""
+        return f"rate={self.rate}"
+
+
+def linear_rates(last: float, blocks: int) -> list[float]:
+    """Drop rates of a network's blocks, rising linearly from 0 to `last`, as the release of ConvNeXt has it.
+
+    Huang et al. 2016, equation 4, begin at last / blocks: NASNet's release does. EfficientNet's ends a step short.
+    """
+    return [last * i / max(blocks - 1, 1) for i in range(blocks)]
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel: (N, C, H, W) -> (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise in channels-last order and turn back."""
+        y = F.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return y.permute(0, 3, 1, 2)
+
+
+class Branches(nn.Module):
+    """Named branches over one input, whose outputs stand behind each other in the channels (Szegedy et al. 2014)."""
+
+    def __init__(self, branches: Iterable[tuple[str, nn.Module]]) -> None:
+        super().__init__()
+        for name, branch in branches:
+            self.add_module(name, branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, the sum of the branches' channels, and the size that they all give)."""
+        return torch.cat([branch(x) for branch in self.children()], dim=1)

@@ -8,12 +8,17 @@ have B, as in Table 4 and in popular code.
 Where popular code departs from the paper, both are rows:
   resnet50, 101, 152   stride 2 in the 3x3 convolution of a bottleneck ("v1.5", torchvision's and timm's function)
   resnet50_v1, ...     stride 2 in the first 1x1 convolution, as published
+  resnet200            as published too, in Table 5 of He et al. 2016 (arXiv 1603.05027) beside its pre-activation form;
+                       timm's function, with stride 2 in the 3x3, is resnet200_v1_5
   resnet20, ...        option A, as published; resnet20_b has the projections of many ports
   resnet18_small, ...  Table 1's widths with a 3x3 stem and without the max pool, the usual form for 32x32 images; it is
                        not in the paper, and not the paper's network for CIFAR, which is resnet20 and its kin
 
 The max pool belongs to conv2_x, as in Table 1. Sizes: any from min_size on, since the head averages what it finds. The
-ImageNet rows start at 64, below which the last map is one pixel or little more and the small row is the better network.
+ImageNet rows start at 64, where the last map is 2x2; at 32 it is one pixel, and the small row is the better network.
+
+The tables of wrn.py (on ImageNet), resnext.py and senet.py are rows of this network too: their papers change how wide,
+grouped or gated a block is and leave the rest as it was.
 """
 
 from collections.abc import Mapping
@@ -23,13 +28,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lenext.errors import UsageError
 from lenext.models.classifier import Classifier, NetworkConfig
-from lenext.models.parts import PadShortcut, named_chain, pooled_linear
+from lenext.models.parts import PadShortcut, SqueezeExcite, named_chain, pooled_linear
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConfig(NetworkConfig):
-    """One column of Table 1: stage i has `repeats[i]` blocks of `width * 2**i` channels (four times that outside)."""
+    """One column of Table 1: stage i has `repeats[i]` blocks of `width * 2**i` channels (four times that outside).
+
+    From `groups` on, what the networks after it change.
+    """
 
     min_size: int = 64
     block: Literal["basic", "bottleneck"] = "basic"
@@ -37,7 +46,25 @@ class ResNetConfig(NetworkConfig):
     width: int = 64
     shortcut: Literal["A", "B", "C", "none"] = "B"
     stride_in: Literal["1x1", "3x3"] = "3x3"  # which convolution of a bottleneck takes the stride
-    stem: Literal["7x7", "3x3"] = "7x7"  # 7x7 with stride 2 and a max pool behind it, or 3x3 with neither
+    stem: Literal["7x7", "3x3", "deep"] = "7x7"  # with stride 2 and a max pool, with neither, or three 3x3 for the 7x7
+    groups: int = 1  # of a bottleneck's 3x3 convolution
+    group_width: int = 64  # channels of each of them in a stage of 64
+    halve_first: bool = False  # a bottleneck's first 1x1 makes half as many channels as its 3x3
+    squeeze: int = 0  # each block's branch is gated, with this many times fewer channels in between; 0: no gate
+    projection: int = 1  # kernel of the projections that have a stride
+    pool: Literal["padded", "ceil"] = "padded"  # by a pixel on each side, or rounding up, as Caffe does
+    dropout: float = 0.0  # before the linear layer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        channels = self.width * self.group_width // 64
+        grouped = (self.groups, self.group_width, self.halve_first) != (1, 64, False)
+        if (self.block == "basic" and grouped) or channels < 1 or (self.halve_first and channels % 2):
+            raise UsageError(
+                f"cannot build {self.block} blocks of {self.groups} groups of {channels} channels",
+                why="only bottlenecks have groups, of a channel at least, or of two to be halved",
+                advice='block="bottleneck" and wider groups',
+            )
 
 
 def _cifar(n: int, shortcut: Literal["A", "B", "none"]) -> ResNetConfig:
@@ -63,6 +90,9 @@ VARIANTS = {
     "resnet50_v1":    ResNetConfig(block="bottleneck", repeats=(3, 4, 6, 3),  shortcut="B", stride_in="1x1"),
     "resnet101_v1":   ResNetConfig(block="bottleneck", repeats=(3, 4, 23, 3), shortcut="B", stride_in="1x1"),
     "resnet152_v1":   ResNetConfig(block="bottleneck", repeats=(3, 8, 36, 3), shortcut="B", stride_in="1x1"),
+    # Table 5 of He et al. 2016
+    "resnet200":      ResNetConfig(block="bottleneck", repeats=(3, 24, 36, 3), shortcut="B", stride_in="1x1"),
+    "resnet200_v1_5": ResNetConfig(block="bottleneck", repeats=(3, 24, 36, 3), shortcut="B", stride_in="3x3"),
     # Table 2
     "resnet18_a":     ResNetConfig(block="basic",      repeats=(2, 2, 2, 2),  shortcut="A"),
     "resnet34_a":     ResNetConfig(block="basic",      repeats=(3, 4, 6, 3),  shortcut="A"),
@@ -93,11 +123,26 @@ VARIANTS = {
 }
 # fmt: on
 
-ALIASES = {"resnet50_v1_5": "resnet50", "resnet101_v1_5": "resnet101", "resnet152_v1_5": "resnet152"}
+ALIASES = {
+    "resnet50_v1_5": "resnet50", "resnet101_v1_5": "resnet101", "resnet152_v1_5": "resnet152",
+    "resnet200_v1": "resnet200",
+}  # fmt: skip
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (Figure 5, left); a plain network has the convolutions alone."""
+class ResidualBlock(nn.Module):
+    """The end of both kinds of block: a gate where the row squeezes, a shortcut unless the network is plain, ReLU."""
+
+    se: SqueezeExcite | None
+    shortcut: nn.Module | None
+
+    def join(self, y: Tensor, x: Tensor) -> Tensor:
+        """y: what the block's convolutions make of its input x."""
+        y = y if self.se is None else self.se(y)
+        return torch.relu(y if self.shortcut is None else y + self.shortcut(x))
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions (Figure 5, left)."""
 
     expansion = 1
 
@@ -107,53 +152,70 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.shortcut = make_shortcut(channels, width, stride, config.shortcut)
+        self.se = SqueezeExcite(width, max(width // config.squeeze, 1)) if config.squeeze else None
+        self.shortcut = make_shortcut(channels, width, stride, config)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> (N, width, H/stride, W/stride)."""
         y = torch.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return torch.relu(y if self.shortcut is None else y + self.shortcut(x))
+        return self.join(self.bn2(self.conv2(y)), x)
 
 
-class Bottleneck(nn.Module):
-    """1x1 down to `width`, 3x3, 1x1 up to four times `width`, and a shortcut (Figure 5, right)."""
+class Bottleneck(ResidualBlock):
+    """1x1 down to the inner width, 3x3, 1x1 up to four times `width` (Figure 5, right)."""
 
     expansion = 4
 
     def __init__(self, channels: int, width: int, stride: int, config: ResNetConfig) -> None:
         super().__init__()
         first, second = (stride, 1) if config.stride_in == "1x1" else (1, stride)
-        self.conv1 = nn.Conv2d(channels, width, 1, first, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, second, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(width * self.expansion)
-        self.shortcut = make_shortcut(channels, width * self.expansion, stride, config.shortcut)
+        inner, outer = width * config.group_width // 64 * config.groups, width * self.expansion
+        reduced = inner // 2 if config.halve_first else inner
+        self.conv1 = nn.Conv2d(channels, reduced, 1, first, bias=False)
+        self.bn1 = nn.BatchNorm2d(reduced)
+        self.conv2 = nn.Conv2d(reduced, inner, 3, second, padding=1, groups=config.groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outer)
+        self.se = SqueezeExcite(outer, max(outer // config.squeeze, 1)) if config.squeeze else None
+        self.shortcut = make_shortcut(channels, outer, stride, config)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> (N, 4 * width, H/stride, W/stride)."""
         y = torch.relu(self.bn1(self.conv1(x)))
         y = torch.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return torch.relu(y if self.shortcut is None else y + self.shortcut(x))
+        return self.join(self.bn3(self.conv3(y)), x)
 
 
-def make_shortcut(channels: int, out_channels: int, stride: int, option: str) -> nn.Module | None:
+def make_shortcut(channels: int, out_channels: int, stride: int, config: ResNetConfig) -> nn.Module | None:
     """The shortcut of one block by the options of section 3.3; None where there is none."""
-    if option == "none":
+    if config.shortcut == "none":
         return None
-    if option != "C" and stride == 1 and channels == out_channels:
+    if config.shortcut != "C" and stride == 1 and channels == out_channels:
         return nn.Identity()
-    if option == "A":
+    if config.shortcut == "A":
         return PadShortcut(out_channels, stride)
+    kernel = config.projection if stride > 1 else 1
     return named_chain(
         [
-            ("conv", nn.Conv2d(channels, out_channels, 1, stride, bias=False)),
+            ("conv", nn.Conv2d(channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)),
             ("bn", nn.BatchNorm2d(out_channels)),
         ]
     )
+
+
+def make_stem(config: ResNetConfig) -> nn.Sequential:
+    """conv1 as convolution, batch normalisation and ReLU, or thrice these: (N, in_channels, H, W) to the pool."""
+    width, channels = config.width, config.in_channels
+    layers: list[tuple[str, nn.Module]] = []
+    deep = [(3, 2, width), (3, 1, width), (3, 1, 2 * width)]
+    convs = {"7x7": [(7, 2, width)], "3x3": [(3, 1, width)], "deep": deep}[config.stem]
+    for i, (kernel, stride, width) in enumerate(convs, start=1):
+        layers.append((f"conv{i}", nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)))
+        layers.append((f"bn{i}", nn.BatchNorm2d(width)))
+        layers.append(("relu" if i == len(convs) else f"relu{i}", nn.ReLU()))
+        channels = width
+    return named_chain(layers)
 
 
 BLOCKS: Mapping[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
@@ -166,24 +228,19 @@ class ResNet(Classifier):
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__(config)
-        block, channels = BLOCKS[config.block], config.width
-        kernel, stride = (7, 2) if config.stem == "7x7" else (3, 1)
+        block = BLOCKS[config.block]
         # comments: shapes of resnet50 at 224
-        self.stem = named_chain(
-            [
-                ("conv1", nn.Conv2d(config.in_channels, channels, kernel, stride, padding=kernel // 2, bias=False)),
-                ("bn1", nn.BatchNorm2d(channels)),
-                ("relu", nn.ReLU()),
-            ]
-        )  # (N, 64, 112, 112)
+        self.stem = make_stem(config)  # (N, 64, 112, 112)
+        channels = config.width * (2 if config.stem == "deep" else 1)
         stages = []
         for i, repeats in enumerate(config.repeats):
             width, stage = config.width * 2**i, nn.Sequential()
-            if i == 0 and config.stem == "7x7":
-                stage.add_module("pool", nn.MaxPool2d(3, 2, padding=1))  # (N, 64, 56, 56)
+            if i == 0 and config.stem != "3x3":
+                padded = config.pool == "padded"  # (N, 64, 56, 56) both ways
+                stage.add_module("pool", nn.MaxPool2d(3, 2, padding=int(padded), ceil_mode=not padded))
             for j in range(repeats):
                 stage.add_module(str(j), block(channels, width, 2 if i > 0 and j == 0 else 1, config))
                 channels = width * block.expansion
             stages.append((f"conv{i + 2}_x", stage))
         self.stages = named_chain(stages)  # (N, 256, 56, 56), (N, 512, 28, 28), (N, 1024, 14, 14), (N, 2048, 7, 7)
-        self.head = pooled_linear(channels, config.num_classes)  # (N, num_classes)
+        self.head = pooled_linear(channels, config.num_classes, config.dropout)  # (N, num_classes)

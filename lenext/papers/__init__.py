@@ -5,14 +5,18 @@ No figure here is made by lenext; tests hold the networks to the rows. Imports n
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from lenext.config import from_mapping, read_toml
 
-FAMILIES = ("lenet", "vgg", "resnet")
+FAMILIES = (
+    "lenet", "alexnet", "vgg", "googlenet", "inceptionv3", "inceptionv4", "resnet", "preact", "wrn", "resnext",
+    "densenet", "senet", "mobilenetv1", "mobilenetv2", "mobilenetv3", "nasnet", "efficientnet", "efficientnetv2",
+    "convnext", "convnextv2",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +38,11 @@ class Result:
 class PaperRow:
     """One network as published: `params`, `macs` and `stage_shapes` (channels, height, width) hold at `input_size`.
 
-    A source is a place in the row's own paper ("paper, Table 3"), a release ("torchvision 0.28.0 ...", "owner/name" on
-    GitHub), or "derived: " with a sum that anybody can work out. torchvision, timm: that library's name where its
-    network is the same function. recipe: the published way to train it. differences: from the paper, or to other code.
+    A source is a place in the row's own paper ("paper, Table 3"), a release ("torchvision 0.28.0 ...", "timm 1.0.31
+    ...", "owner/name" on GitHub), or "derived: " with a sum that anybody can work out. auxiliary_params: of the heads
+    that only training uses, not among `params`. printed: "params" and "macs" as the paper prints them, rounded.
+    torchvision, timm, original (the authors' release): the name there where its network is the same function. recipe:
+    the published way to train it. differences: from the paper, or to other code.
     """
 
     name: str
@@ -48,15 +54,18 @@ class PaperRow:
     venue: str
     params: int
     params_source: str
+    auxiliary_params: int = 0
     macs: int
     macs_source: str
     input_size: tuple[int, ...]
     num_classes: int
     stage_shapes: Mapping[str, tuple[int, ...]]
     shapes_source: str
+    printed: Mapping[str, float] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
     torchvision: str | None = None
     timm: str | None = None
+    original: str | None = None
     recipe: str | None = None
     differences: tuple[str, ...] = ()
 

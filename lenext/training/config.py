@@ -75,15 +75,18 @@ class LossConfig:
     cross_entropy: of softmax, with label smoothing (Szegedy et al. 2015, section 7); of each class's own sigmoid where
     an image may have several. lenet_map: equation 9 of LeCun et al. 1998 on scores that are negative distances;
     `rubbish` is its constant j, a penalty of the class "none". class_weights: "balanced" weighs a class by n / (K n_k),
-    so that each of K classes counts alike; where an image may have several, its positives by their odds.
+    so that each of K classes counts alike; where an image may have several, its positives by their odds. auxiliary:
+    weight of the losses of the network's auxiliary heads, where it has any (0.3: Szegedy et al. 2014, section 5).
     """
 
     name: Literal["cross_entropy", "lenet_map"] = "cross_entropy"
     label_smoothing: float = 0.0
     rubbish: float = 1.0
     class_weights: Literal["none", "balanced"] = "none"
+    auxiliary: float = 0.3
 
     def __post_init__(self) -> None:
+        _require(0 <= self.auxiliary < math.inf, "auxiliary is finite and not negative", self.auxiliary)
         _require(0 <= self.label_smoothing <= 1, "0 <= label_smoothing <= 1", self.label_smoothing)
         _require(math.isfinite(self.rubbish), "rubbish is finite", self.rubbish)
 

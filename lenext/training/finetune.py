@@ -6,18 +6,18 @@ from torch import Tensor, nn
 
 from lenext.config import nearest
 from lenext.errors import UsageError, WeightsError
-from lenext.models.classifier import Classifier
+from lenext.models.classifier import Classifier, output_layers
 
 
 def adopt(classifier: Classifier, weights: Mapping[str, Tensor], *, keep_head: bool) -> list[str]:
     """Copy weights into a classifier of the same topology and return the names of those that stay as they were.
 
-    With `keep_head` nothing stays; without it, the tensors of the head whose shape depends on the number of classes:
-    its last ones with a weight. A name or a shape that differs elsewhere is a WeightsError.
+    With `keep_head` nothing stays; without it, the tensors of the layers whose outputs are the classes: the last one of
+    the head, and of each auxiliary head. A name or a shape that differs elsewhere is a WeightsError.
     """
     own = classifier.state_dict()
-    last = next((name for name in reversed(own) if name.startswith("head.") and name.endswith(".weight")), "")
-    fresh = set() if keep_head else {name for name in own if name.rpartition(".")[0] == last.rpartition(".")[0]}
+    outputs = [] if keep_head else output_layers(own)
+    fresh = {name for name in own if name.rpartition(".")[0] in outputs}
     for name in sorted({*own, *weights}):
         if name not in fresh and (name not in own or name not in weights or own[name].shape != weights[name].shape):
             raise WeightsError(

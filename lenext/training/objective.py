@@ -42,18 +42,29 @@ class Objective(nn.Module):
 
     def forward(self, images: Tensor, targets: Tensor) -> Outcome:
         """images: (N, C, H, W). targets: (N,) class indices, or float (N, num_classes) shares of the classes."""
-        scores = self.classifier(images).float()
+        heads = self.classifier.auxiliary
+        if not (self.training and heads and self.config.auxiliary):
+            scores = self.classifier(images).float()
+            return Outcome(self._loss(scores, targets), scores)
+        found = self.classifier.features(images, [*(f"stages.{name}" for name in heads), "head"])
+        scores = found["head"].float()
+        loss = self._loss(scores, targets)
+        for name, head in heads.items():
+            loss = loss + self.config.auxiliary * self._loss(head(found[f"stages.{name}"]).float(), targets)
+        return Outcome(loss, scores)
+
+    def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of one head's scores, (N, num_classes)."""
         if self.config.name == "lenet_map":
-            return Outcome(lenet_map_loss(scores, targets, self.config.rubbish), scores)
+            return lenet_map_loss(scores, targets, self.config.rubbish)
         weights, smoothing = self._buffers["weights"], self.config.label_smoothing
         if self.multi_label:
             smooth = targets * (1 - smoothing) + smoothing / 2
-            return Outcome(F.binary_cross_entropy_with_logits(scores, smooth, pos_weight=weights), scores)
+            return F.binary_cross_entropy_with_logits(scores, smooth, pos_weight=weights)
         if weights is None:
-            return Outcome(F.cross_entropy(scores, targets, label_smoothing=smoothing), scores)
+            return F.cross_entropy(scores, targets, label_smoothing=smoothing)
         # divided by the images and not, as torch does, by their weights: so that two half batches make a whole one
-        losses = F.cross_entropy(scores, targets, weights, reduction="none", label_smoothing=smoothing)
-        return Outcome(losses.mean(), scores)
+        return F.cross_entropy(scores, targets, weights, reduction="none", label_smoothing=smoothing).mean()
 
     def hits(self, scores: Tensor, targets: Tensor) -> int:
         """Count the images that are wholly right: the likeliest class, or where an image may have several, all."""

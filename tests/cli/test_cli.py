@@ -8,43 +8,18 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lenext.cli import VERBS, main
+from lenext.cli import VERBS
 from lenext.data.sources import find_source
 
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Lenext = Callable[..., Answer]
+from .conftest import Answer, Lenext
 
 TRAIN = ("train", "digits", "--model", "lenet5_relu", "--epochs", "2", "--set", "training.threads=1")
-
-
-@pytest.fixture
-def lenext(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lenext:
-    """Run a command in an empty folder, with an empty home of data."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LENEXT_HOME", str(tmp_path / "home"))
-
-    def run(*words: str) -> Answer:
-        with pytest.raises(SystemExit) as end:
-            main(list(words))
-        captured = capsys.readouterr()
-        assert isinstance(end.value.code, int)
-        return Answer(end.value.code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture
@@ -78,7 +53,7 @@ ERRORS = {
     "no image": (("predict", "nothing", "image.png"), 3, "run.json"),
     "missing extra": (("doctor", "--require", "openvino"), 6, "pip install 'lenext[openvino]'"),
     "unknown extra": (("doctor", "--require", "onx"), 2, "onnx"),
-    "no network matches": (("models", "resnext*"), 2, "lenext models"),
+    "no network matches": (("models", "vit*"), 2, "lenext models"),
     "two forms": (("predict", "run", "a.png", "--json", "--csv"), 2, "one"),
     "resume with other options": (("train", "--resume", "run", "--epochs", "3"), 2, "--resume run"),
 }
@@ -197,8 +172,8 @@ def test_models_json_has_the_keys_that_readers_rely_on(lenext: Lenext) -> None:
     rows = json.loads(lenext("models", "resnet50*", "--json").out)
     assert [row["name"] for row in rows] == ["resnet50", "resnet50_v1", "resnet50_small"]
     assert set(rows[0]) == {
-        "name", "family", "year", "params", "macs", "input_size", "top1_error", "top5_error", "protocol",
-        "torchvision", "timm",
+        "name", "family", "year", "params", "auxiliary_params", "macs", "input_size", "top1_error", "top5_error",
+        "protocol", "torchvision", "timm", "original",
     }  # fmt: skip
 
 

@@ -3,41 +3,18 @@
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from lenext.cli import main
-
 from ..data.image_folders import write_folder
 from ..data.sample_crops import crops, saved
+from .conftest import Lenext
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Lenext = Callable[..., Answer]
-
-
-@pytest.fixture
-def lenext(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lenext:
-    """Run a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*words: str) -> Answer:
-        with pytest.raises(SystemExit) as end:
-            main(list(words))
-        captured = capsys.readouterr()
-        assert isinstance(end.value.code, int)
-        return Answer(end.value.code, captured.out, captured.err)
-
-    return run
 
 
 def sound() -> dict[str, bytes]:

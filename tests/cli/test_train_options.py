@@ -15,9 +15,7 @@ from lenext.config import read_toml
 
 from ..experiment.photos import tree
 from ..experiment.pieces import bits, metrics, result, write_digits
-from .test_cli import Answer, Lenext, lenext
-
-__all__ = ["lenext"]  # the fixture
+from .conftest import Answer, Lenext
 
 SMALL = ("--set", "data.validation=1300", "--set", "training.batch_size=20", "--set", "training.threads=1",
     "--set", "training.precision=float32")  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_image
 
 from lenext.config import from_mapping, read_toml, to_mapping, to_toml
 from lenext.data.preprocessing import Preprocessing, fit, normalise, preprocess, statistics
@@ -222,3 +222,37 @@ def test_statistics_of_images_of_many_sizes_weigh_every_pixel_alike() -> None:
     (mean,), (std,) = statistics([images[:1], images[1:]])
     assert mean == pytest.approx(pixels.mean(), abs=1e-12)
     assert std == pytest.approx(pixels.std(), abs=1e-12)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("photograph", ["china.jpg", "flower.jpg"])
+def test_a_published_crop_is_pillows(photograph: str, interpolation: Any) -> None:
+    """224 of 256 pixels, as torchvision shows images: the shorter side to 256, then the middle 224 x 224."""
+    image = load_sample_image(photograph)
+    height, width = image.shape[:2]
+    scaled = (round(width * 256 / min(height, width)), round(height * 256 / min(height, width)))
+    kernel = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[interpolation]
+    large = np.asarray(Image.fromarray(image).resize(scaled, kernel))
+    top, left = (large.shape[0] - 224) // 2, (large.shape[1] - 224) // 2
+    expected = large[top : top + 224, left : left + 224].astype(int)
+    p = Preprocessing(
+        size=(224, 224), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3, fit="crop", crop_fraction=224 / 256,
+        interpolation=interpolation,
+    )  # fmt: skip
+    found = fit([torch.from_numpy(image.copy()).permute(2, 0, 1)], p)[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_an_image_of_the_frames_size_is_enlarged_where_only_its_middle_is_shown() -> None:
+    p = Preprocessing(size=(8, 8), channels=1, mean=(0.5,), std=(0.5,), fit="crop", crop_fraction=0.5)
+    corner = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    corner[0, 0, 0] = 255
+    assert int(fit([corner], p).max()) == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"crop_fraction": 0.0}, {"crop_fraction": 1.5}, {"crop_fraction": 0.9, "fit": "pad"}]
+)
+def test_a_crop_fraction_is_a_part_of_a_crop(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="crop_fraction"):
+        rule(**changes)

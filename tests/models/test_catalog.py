@@ -50,6 +50,13 @@ def test_impossible_values_are_refused_when_building(change: dict[str, int]) -> 
         build("lenet5", **change)
 
 
+@pytest.mark.parametrize(("name", "field"), [("vgg16", "dropout"), ("convnext_tiny", "drop_path")])
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_rates_are_probabilities_below_one(name: str, field: str, rate: float) -> None:
+    with pytest.raises(UsageError, match=field):
+        get_config(name, **{field: rate})
+
+
 def test_changes_leave_the_table_alone() -> None:
     changed = get_config("resnet18", num_classes=5)
     assert changed.num_classes == 5
@@ -77,7 +84,12 @@ def test_sizes_in_words() -> None:
 def test_small_rows_are_the_same_family_for_small_images() -> None:
     assert small_row("resnet18") == "resnet18_small"
     assert small_row("vgg_d") == small_row("vgg16_bn") == "vgg16_small"
+    assert small_row("resnet50_v1") == "resnet50_small"
+    assert small_row("inception_v3_noaux") == "inception_v3_small"
+    assert small_row("convnext_tiny") == "convnext_tiny_small"
+    assert small_row("convnext_base") is None  # convnext_small is a size of its own, for 224 pixels
     assert small_row("lenet5") is None
-    for name in list_models("*_small"):
-        assert fits(name, 28)
-        assert family_of(name) == family_of(name.removesuffix("_small"))
+    for name in VARIANTS:
+        if (small := small_row(name)) is not None:
+            assert fits(small, 28)
+            assert family_of(small) == family_of(name)

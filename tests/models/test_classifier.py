@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from lenext.errors import UsageError
 from lenext.models.catalog import build, get_config, list_models
+from lenext.models.classifier import Classifier, NetworkConfig
 
 
 class Unreachable(nn.Module):
@@ -22,6 +23,8 @@ def test_every_network_takes_its_published_and_its_smallest_size_in_any_classes_
         model = build(name, num_classes=7, in_channels=2).eval()
         for size in (config.input_size, config.min_size):
             assert model(torch.zeros(3, 2, size, size)).shape == (3, 7)
+        with pytest.raises(UsageError, match=rf"{config.min_size} x {config.min_size} pixels"):
+            model(torch.zeros(3, 2, config.min_size - 1, config.min_size - 1))
 
 
 def test_features_at_the_head_are_the_scores() -> None:
@@ -108,3 +111,24 @@ def test_every_parameter_receives_a_gradient(name: str) -> None:
     model(torch.randn(4, model.config.in_channels, size, size)).square().sum().backward()
     without = [parameter for parameter, value in model.named_parameters() if value.grad is None or not value.grad.any()]
     assert without == []
+
+
+class PairCell(nn.Module):
+    def forward(self, x: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        current = x if isinstance(x, Tensor) else x[0]
+        return current + 1, current
+
+
+class PairHead(nn.Module):
+    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+        return (pair[0] - pair[1]).flatten(1)
+
+
+def test_of_a_pair_that_stages_hand_on_features_give_the_current_one() -> None:
+    network = Classifier(NetworkConfig(num_classes=4, in_channels=1, input_size=2, min_size=2))
+    network.stem, network.head = nn.Identity(), PairHead()
+    network.stages = nn.Sequential(PairCell(), PairCell())
+    images = torch.zeros(1, 1, 2, 2)
+    found = network.features(images, ["stages.0", "stages.1", "head"])
+    assert float(found["stages.0"].max()) == 1 and float(found["stages.1"].max()) == 2
+    assert torch.equal(found["head"], torch.ones(1, 4))

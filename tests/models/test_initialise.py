@@ -136,3 +136,24 @@ def test_unknown_method_names_the_nearest() -> None:
 def test_parameters_that_nobody_explains_are_a_bug() -> None:
     with pytest.raises(TypeError, match="PReLU has parameters"):
         initialise(nn.PReLU(), "he_normal", 0)
+
+
+def test_convnext_has_a_deviation_of_two_hundredths_whatever_the_fans() -> None:
+    values = weights("convnext", 0, name="resnet18_small")
+    for name in ("stages.conv5_x.0.conv2.weight", "stages.conv2_x.0.conv1.weight"):
+        assert float(values[name].std()) == pytest.approx(0.02, rel=0.01)
+
+
+class Scale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(3))
+
+    def first_values(self) -> dict[str, float]:
+        return {"gamma": 1e-6}
+
+
+def test_constants_are_set_whatever_the_method() -> None:
+    scale = Scale()
+    initialise(nn.Sequential(scale), "he_normal", 0)
+    assert torch.equal(scale.gamma, torch.full((3,), 1e-6))

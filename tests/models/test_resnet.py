@@ -119,3 +119,17 @@ def test_depth_is_the_number_in_the_name(name: str) -> None:
         if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in path
     ]
     assert len(on_the_path) == 2 + 2 * len(blocks) * {"basic": 2, "bottleneck": 3}[VARIANTS[name].block]
+
+
+def test_resnet200_has_sixteen_more_units_than_resnet152_all_on_the_28_map() -> None:
+    """He et al. 2016 (arXiv 1603.05027), section 5; a unit there has 17 * 128**2 weights and 12 * 128 of norms."""
+    with torch.device("meta"):
+        deeper, published = build("resnet200"), build("resnet152_v1")
+        stride = build("resnet200_v1_5").get_submodule("stages.conv3_x.0.conv2").stride
+    own, theirs = (
+        sum(value.numel() for value in model.get_submodule("stages.conv3_x").parameters())
+        for model in (deeper, published)
+    )
+    assert own - theirs == 16 * (17 * 128**2 + 12 * 128)
+    assert VARIANTS["resnet200"].repeats == (3, 8 + 16, 36, 3)
+    assert stride == (2, 2)

@@ -120,3 +120,11 @@ def test_average_of_a_constant_is_the_constant() -> None:
         follow(average, trained, 0.999, step)
     for name, value in average.state_dict().items():
         torch.testing.assert_close(value, trained.state_dict()[name], msg=name)
+
+
+def test_auxiliary_heads_of_other_classes_are_made_new() -> None:
+    seven, three = build("googlenet", num_classes=7), build("googlenet", num_classes=3)
+    fresh = adopt(three, seven.state_dict(), keep_head=False)
+    layers = ("auxiliary.4a.fc2", "auxiliary.4d.fc2", "head.fc")
+    assert fresh == sorted(f"{layer}.{tensor}" for layer in layers for tensor in ("weight", "bias"))
+    assert torch.equal(three.state_dict()["auxiliary.4a.fc1.weight"], seven.state_dict()["auxiliary.4a.fc1.weight"])

