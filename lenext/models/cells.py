@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lenext.models.convolutions import make_conv, pad_same, same_padding
+from lenext.models.convolutions import ConvStyle, conv_norm, make_conv, pad_same, same_padding
 from lenext.models.parts import DropPath, named_chain
 
 Pair = tuple[Tensor, Tensor]
@@ -97,9 +97,7 @@ def project(channels: int, width: int, eps: float, stride: int = 1) -> nn.Module
     """1x1 convolution and batch normalisation, or where it strides a factorised reduction."""
     if stride == 2:
         return FactorisedReduction(channels, width, eps)
-    return named_chain(
-        [("conv", nn.Conv2d(channels, width, 1, bias=False)), ("bn", nn.BatchNorm2d(width, eps))],
-    )
+    return conv_norm(channels, width, 1, style=ConvStyle(eps=eps), activation="none")
 
 
 def separable(kernel: int, channels: int, width: int, stride: int, eps: float) -> nn.Module:

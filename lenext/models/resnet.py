@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier, NetworkConfig
+from lenext.models.convolutions import ConvStyle, conv_norm
 from lenext.models.parts import PadShortcut, SqueezeExcite, named_chain, pooled_linear
 
 
@@ -196,12 +197,7 @@ def make_shortcut(channels: int, out_channels: int, stride: int, config: ResNetC
     if config.shortcut == "A":
         return PadShortcut(out_channels, stride)
     kernel = config.projection if stride > 1 else 1
-    return named_chain(
-        [
-            ("conv", nn.Conv2d(channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)),
-            ("bn", nn.BatchNorm2d(out_channels)),
-        ]
-    )
+    return conv_norm(channels, out_channels, kernel, stride, style=ConvStyle(), activation="none")
 
 
 def make_stem(config: ResNetConfig) -> nn.Sequential:

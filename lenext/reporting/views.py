@@ -110,9 +110,13 @@ def training_facts(files: RunFiles) -> list[tuple[str, str]]:
     facts.append(("Epochs", f"{epochs[-1].epoch:,}"))
     if epochs[-1].step is not None:
         facts.append(("Steps", f"{epochs[-1].step:,}"))
-    judged = [(score, epoch) for epoch in epochs if (score := finite(epoch.validation_score)) is not None]
+    judged = [
+        ((score, -(finite(epoch.validation_loss) or 0.0)), epoch)
+        for epoch in epochs
+        if (score := finite(epoch.validation_score)) is not None
+    ]
     if judged:
-        score, best = max(judged, key=lambda one: one[0])  # the first of equal ones
+        (score, _), best = max(judged, key=lambda one: one[0])  # of equal scores that of the least loss
         facts.append((f"Best validation {_measure_of(files)[1]}", f"{percent(score)} in epoch {best.epoch}"))
     for label, values, unit in (
         ("Images per second, median", [epoch.images_per_second for epoch in epochs], whole),

@@ -28,9 +28,9 @@ class Progress:
     """Where training stands, in plain values: all that a resumed run needs beside the tensors.
 
     epoch: epochs finished. batch: batches done of the epoch under way. step: updates done. loss_sum, correct, seen:
-    totals of the epoch under way. rate_scale, stale: plateau's factor so far and epochs without gain. best_loss,
-    best_score, best_epoch: of validation. seconds: spent in training, epoch_start: and when this
-    epoch began. metrics_bytes: length of the log.
+    totals of the epoch under way. rate_scale, stale: plateau's factor so far and epochs without gain. best_loss: the
+    lowest of validation. best_score, best_epoch: the highest score and its epoch, best_epoch_loss: the loss there.
+    seconds: spent in training, epoch_start: and when this epoch began. metrics_bytes: length of the log.
     """
 
     epoch: int = 0
@@ -44,6 +44,7 @@ class Progress:
     best_loss: float | None = None
     best_score: float | None = None
     best_epoch: int = 0
+    best_epoch_loss: float | None = None
     seconds: float = 0.0
     epoch_start: float = 0.0
     metrics_bytes: int = 0
@@ -191,7 +192,10 @@ def _judged(progress: Progress, validation: Validation, config: TrainingConfig) 
     gained = progress.best_loss is None or validation.loss < progress.best_loss * (1 - schedule.threshold)
     stale = 0 if gained else progress.stale + 1
     cut = schedule.name == "plateau" and stale > schedule.patience
-    better = progress.best_score is None or validation.score > progress.best_score
+    # a few held-out images tie often, and the first of equal scores is the least trained
+    calmer = progress.best_epoch_loss is not None and validation.loss < progress.best_epoch_loss
+    level = validation.score == progress.best_score
+    better = progress.best_score is None or validation.score > progress.best_score or (level and calmer)
     return dataclasses.replace(
         progress,
         best_loss=validation.loss if gained else progress.best_loss,
@@ -199,6 +203,7 @@ def _judged(progress: Progress, validation: Validation, config: TrainingConfig) 
         rate_scale=progress.rate_scale * (schedule.factor if cut else 1.0),
         best_score=validation.score if better else progress.best_score,
         best_epoch=progress.epoch if better else progress.best_epoch,
+        best_epoch_loss=validation.loss if better else progress.best_epoch_loss,
     )
 
 

@@ -179,13 +179,21 @@ def test_observe_closes_the_epoch_and_keeps_the_tensors() -> None:
     assert after.optimizer is before.optimizer
 
 
-def test_best_epoch_is_the_first_of_the_highest_accuracy() -> None:
+def test_best_epoch_is_the_first_of_the_highest_accuracy_and_least_loss() -> None:
     state = make_state()
     seen = []
-    for top1 in (0.2, 0.5, 0.4, 0.5, 0.6):
-        state = observe(state, Validation(loss=1.0, score=top1), TrainingConfig())
-        seen.append((state.progress.best_epoch, state.progress.best_score))
-    assert seen == [(1, 0.2), (2, 0.5), (2, 0.5), (2, 0.5), (5, 0.6)]
+    for top1, loss in ((0.2, 1.0), (0.5, 1.0), (0.4, 0.1), (0.5, 1.0), (0.5, 0.9), (0.5, 0.95), (0.6, 2.0)):
+        state = observe(state, Validation(loss=loss, score=top1), TrainingConfig())
+        seen.append((state.progress.best_epoch, state.progress.best_score, state.progress.best_epoch_loss))
+    best = [(1, 0.2, 1.0), (2, 0.5, 1.0), (2, 0.5, 1.0), (2, 0.5, 1.0), (5, 0.5, 0.9), (5, 0.5, 0.9), (7, 0.6, 2.0)]
+    assert seen == best
+
+
+def test_a_run_of_before_keeps_the_first_of_equal_accuracy() -> None:
+    state = make_state()
+    state.progress = Progress(epoch=3, best_score=0.5, best_epoch=2)
+    state = observe(state, Validation(loss=0.1, score=0.5), TrainingConfig())
+    assert state.progress.best_epoch == 2
 
 
 def test_accuracy_of_zero_is_a_best_of_its_own() -> None:
