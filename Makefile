@@ -30,7 +30,7 @@ slow: $(TEST)/ready                ## training to an accuracy, faults injected e
 	$(TEST)/bin/python -m pytest -m slow $(PYTEST)
 
 parity: $(PEERS)/ready             ## every network beside torchvision's and timm's, with the same weights
-	$(PEERS)/bin/python -m pytest parity
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest parity -n 2 --dist loadgroup
 
 bench: $(TEST)/ready               ## timings beside peers
 	$(TEST)/bin/python benchmarks/startup.py

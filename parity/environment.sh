@@ -5,5 +5,5 @@
 set -eu
 folder=$1
 "${PYTHON:-python3}" -m venv "$folder"
-"$folder/bin/python" -m pip install -q --editable . "pytest>=8.2" pyyaml huggingface_hub
+"$folder/bin/python" -m pip install -q --editable . "pytest>=8.2" "pytest-xdist>=3.6" pyyaml huggingface_hub
 "$folder/bin/python" -m pip install -q --no-deps torchvision==0.28.0 timm==1.0.31

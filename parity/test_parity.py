@@ -7,9 +7,18 @@ their largest value; in float32 at the published size, scores to 1e-4. `make par
 
 import pytest
 
+from lenext.papers import load_papers
 from parity.compare import compare, compare_at_native_size, compare_auxiliary, pairs
 
-every_pair = pytest.mark.parametrize(("name", "source", "peer"), pairs(), ids=["-".join(pair) for pair in pairs()])
+LARGE = 150_000_000  # parameters: two of these at once would take more memory than a small machine has
+
+
+def _case(name: str, source: str, peer: str) -> object:
+    group = [pytest.mark.xdist_group("large")] if load_papers()[name].params > LARGE else []
+    return pytest.param(name, source, peer, id=f"{name}-{source}-{peer}", marks=group)
+
+
+every_pair = pytest.mark.parametrize(("name", "source", "peer"), [_case(*pair) for pair in pairs()])
 
 
 @every_pair
