@@ -1,5 +1,6 @@
 """Ours beside the peer with the same weights: scores, and the gradient of every parameter."""
 
+import math
 import sys
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ def compare(name: str, source: str, peer_name: str, batch: int = 4) -> Differenc
         if key.startswith("auxiliary."):  # take no part in evaluation
             continue
         difference = relative(own[key], keys[key])
-        if not difference <= largest:  # nor is a difference that is no number
+        if difference > largest:
             worst, largest = key, difference
     return Difference(size, relative(mine, theirs), largest, worst)
 
@@ -122,9 +123,9 @@ def compare_auxiliary(name: str, source: str, peer_name: str, batch: int = 4) ->
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
-    """Largest difference over the largest value of theirs."""
-    scale = float(theirs.abs().max())
-    return float((ours - theirs).abs().max()) / (scale or 1.0)
+    """Largest difference over the largest value of theirs; infinite where one of them is no number."""
+    difference = float((ours - theirs).abs().max()) / (float(theirs.abs().max()) or 1.0)
+    return difference if math.isfinite(difference) else math.inf
 
 
 def main(patterns: list[str]) -> None:

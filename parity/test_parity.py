@@ -6,9 +6,10 @@ their largest value; in float32 at the published size, scores to 1e-4. `make par
 """
 
 import pytest
+import torch
 
 from lenext.papers import load_papers
-from parity.compare import compare, compare_at_native_size, compare_auxiliary, pairs
+from parity.compare import compare, compare_at_native_size, compare_auxiliary, pairs, relative
 
 LARGE = 150_000_000  # parameters: two of these at once would take more memory than a small machine has
 
@@ -36,3 +37,9 @@ def test_scores_at_the_published_size_are_the_peers(name: str, source: str, peer
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_auxiliary_scores_are_the_peers(name: str) -> None:
     assert compare_auxiliary(name, "torchvision", name) < 1e-9
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_no_number_is_an_infinite_difference(value: float) -> None:
+    good, bad = torch.ones(3), torch.tensor([1.0, value, 1.0])
+    assert relative(bad, good) == relative(good, bad) == relative(bad, bad) == float("inf")

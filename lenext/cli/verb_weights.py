@@ -21,7 +21,7 @@ app = App(name="weights", help="List published weights, get them, or import a fi
 
 @app.default
 def list_weights(pattern: str = "*", *, json: bool = False) -> None:
-    """List the weights that torchvision and timm publish for the networks here.
+    """List the weights that torchvision, timm and some authors publish for the networks here.
 
     Parameters
     ----------

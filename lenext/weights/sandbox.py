@@ -23,17 +23,17 @@ TOO_LARGE = "it takes far more memory than a file of its size holds"
 _WITHIN = ("state_dict", "model", "model_state_dict", "model_state", "net")  # where training programs put the weights
 _SECONDS = 600  # of the processor
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
-
-
-# What training programs keep beside the weights, and which does nothing when it is unpickled.
-torch.serialization.add_safe_globals([argparse.Namespace])
+_HARMLESS: list[Any] = [
+    argparse.Namespace
+]  # what training programs keep beside the weights; unpickling it runs nothing
 
 
 def main(source: str, target: str, limit: str) -> int:
     """Convert the file within `limit` bytes above what this process has now."""
     try:
         _confine(int(limit))
-        tensors = find_tensors(torch.load(source, map_location="cpu", weights_only=True))
+        with torch.serialization.safe_globals(_HARMLESS):
+            tensors = find_tensors(torch.load(source, map_location="cpu", weights_only=True))
         own = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
         safetensors.torch.save_file(own, target)
     except MemoryError:

@@ -136,3 +136,9 @@ def test_a_header_may_begin_as_a_zip_does(tmp_path: Path) -> None:
 def test_names_that_a_terminal_would_obey_are_written_out(tmp_path: Path) -> None:
     assert "\x1b" not in str(WeightsError("cannot", why="\x1b]0;owned\x07\nline", advice="x"))
     assert "\\x1b]0;owned" in str(WeightsError("cannot", why="\x1b]0;owned\x07\nline", advice="x"))
+
+
+def test_reading_leaves_what_torch_holds_safe_as_it_was(tmp_path: Path) -> None:
+    torch.save({"model": TENSORS, "args": argparse.Namespace()}, tmp_path / "w.pth")
+    read_tensors(tmp_path / "w.pth")
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
