@@ -1,5 +1,6 @@
 """Ours beside the peer with the same weights: scores, and the gradient of every parameter."""
 
+import functools
 import math
 import sys
 from dataclasses import dataclass
@@ -64,28 +65,31 @@ def compare(name: str, source: str, peer_name: str, batch: int = 4) -> Differenc
     ours = converted(name, source, peer)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(batch, ours.config.in_channels, size, size, dtype=torch.float64, generator=generator)
-    theirs, gradients = scores_and_gradients(peer, images)
-    keys = convert({key: gradients.get(key, value) for key, value in peer.state_dict().items()}, name, source)
+    theirs = backward(peer, images)
+    gradients = {key: value.grad for key, value in peer.named_parameters() if value.grad is not None}
+    expected = convert({key: gradients.get(key, value) for key, value in peer.state_dict().items()}, name, source)
     del peer, gradients
-    mine, own = scores_and_gradients(ours, images)
-    worst, largest = "", 0.0
-    for key, _ in ours.named_parameters():
-        if key.startswith("auxiliary."):  # take no part in evaluation
-            continue
-        difference = relative(own[key], keys[key])
-        if difference > largest:
-            worst, largest = key, difference
-    return Difference(size, relative(mine, theirs), largest, worst)
+    differences = {key: math.inf for key, _ in ours.named_parameters() if not key.startswith("auxiliary.")}
+
+    def look(key: str, parameter: Tensor) -> None:
+        """Compare a gradient as soon as it is there, and let it go: the largest networks' are gigabytes."""
+        assert parameter.grad is not None
+        differences[key] = relative(parameter.grad, expected[key])
+        parameter.grad = None
+
+    for key, parameter in ours.named_parameters():
+        parameter.register_post_accumulate_grad_hook(functools.partial(look, key))
+    mine = backward(ours, images)
+    worst = max(differences, key=lambda key: differences[key])
+    return Difference(size, relative(mine, theirs), differences[worst], worst)
 
 
-def scores_and_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Scores (N, K), and the gradient of each parameter that took part."""
-    scores = model(images)
+def backward(model: nn.Module, images: Tensor) -> Tensor:
+    """Scores (N, K); the gradient of a combination of them stays in the parameters that took part."""
+    scores: Tensor = model(images)
     weights = torch.linspace(-1, 1, scores.numel(), dtype=scores.dtype).view_as(scores)
     (scores * weights).sum().backward()
-    gradients = {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
-    model.zero_grad(set_to_none=True)
-    return scores.detach(), gradients
+    return scores.detach()
 
 
 @torch.no_grad()

@@ -16,7 +16,8 @@ from lenext.models.classifier import Classifier
 from lenext.papers import FAMILIES, PaperRow, load_papers
 
 ROWS = load_papers()
-every_row = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in ROWS.items()])
+# scope: all tests of one row stand together, so that its network is built once and not once by every test and process
+every_row = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in ROWS.items()], scope="module")
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """The command line: one file a verb, each a thin shell over the package; heavy imports inside the verb."""
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -60,8 +61,8 @@ def parse_and_run(words: list[str]) -> None:
         app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         why = " ".join(str(error).split())
-        verb = words[0] if words[0] in VERBS else "VERB"
-        raise UsageError("cannot run this command", why=why, advice=f"lenext {verb} --help") from error
+        advice = " ".join(["lenext", *app.parse_commands(words)[0], "--help"])
+        raise UsageError("cannot run this command", why=why, advice=advice) from error
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: the next file to be opened must not take its place
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what is half done is swept, as by Ctrl-C
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

@@ -16,15 +16,17 @@ class DataConfig:
 
     name: one of `lenext.data.sources.SOURCES`, or the path of a folder or an archive. root: a folder to look for a set
     in first. validation: how many training images are held out where the source has no validation split, 0 for none;
-    the default of 5000 shrinks to a fifth of a small set (`split.validation_count`). split_seed: which ones are held
-    out. fit: of images that are not square; auto is crop, or what the weights that training begins from were trained
-    with. workers: threads that prepare batches ahead, -1 for one a core where images are files, none where they are in
-    memory. cache: MiB of decoded images that stay in memory.
+    the default of 5000 shrinks to a fifth of a small set (`split.validation_count`). limit: train on so many of the
+    others at most, each class its share, 0 for all. split_seed: which ones are held out, and which are taken. fit: of
+    images that are not square; auto is crop, or what the weights that training begins from were trained with. workers:
+    threads that prepare batches ahead, -1 for one a core where images are files, none where they are in memory. cache:
+    MiB of decoded images that stay in memory.
     """
 
     name: str
     root: str = ""
     validation: int = DEFAULT_VALIDATION
+    limit: int = 0
     split_seed: int = 0
     fit: Literal["auto", "crop", "pad", "squash"] = "auto"
     workers: int = -1
@@ -32,6 +34,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _not_negative("data.validation", self.validation)
+        _not_negative("data.limit", self.limit)
         _not_negative("data.cache", self.cache)
         _not_negative("data.workers", self.workers + 1)
 

@@ -17,7 +17,7 @@ from lenext.data.colour import colour_components
 from lenext.data.config import DataConfig
 from lenext.data.preprocessing import Preprocessing, match_channels, statistics
 from lenext.data.sources import Source
-from lenext.data.split import hold_out, label_names, read_split, three_ways, validation_count, write_split
+from lenext.data.split import Rows, hold_out, label_names, read_split, three_ways, validation_count, write_split
 from lenext.data.store import ArrayStore, CachedStore, Store, Subset
 from lenext.data.task import Task
 from lenext.device import cores
@@ -77,13 +77,23 @@ def divide(source: Source, data: DataConfig, size: int, channels: int) -> dict[s
     if "all" in source.counts:
         whole = _open(source, "all", data, size, channels)
         rows = three_ways(whole.labels, data.split_seed, _together(source, "all", whole), data.validation)
+        rows["train"] = _taken(rows["train"], whole, data)
         return {part: Subset(whole, chosen) for part, chosen in rows.items()}
     train = _open(source, "train", data, size, channels)
     if "validation" in source.counts:
-        return {"train": train, "validation": _open(source, "validation", data, size, channels)}
+        given = _open(source, "validation", data, size, channels)
+        taken = _taken(np.arange(len(train)), train, data)
+        return {"train": Subset(train, taken), "validation": given}
     count = validation_count(data.validation, len(train))
     kept, held = hold_out(train.labels, count, data.split_seed, _together(source, "train", train))
-    return {"train": Subset(train, kept), "validation": Subset(train, held)}
+    return {"train": Subset(train, _taken(kept, train, data)), "validation": Subset(train, held)}
+
+
+def _taken(rows: Rows, store: Store, data: DataConfig) -> Rows:
+    """The rows to train on, `data.limit` of them at most, each class its share."""
+    if not 0 < data.limit < len(rows):
+        return rows
+    return rows[hold_out(store.labels[rows], data.limit, data.split_seed)[1]]
 
 
 def data_facts(source: Source, stores: Mapping[str, Store]) -> dict[str, Any]:

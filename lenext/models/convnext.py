@@ -10,6 +10,7 @@ Where popular code departs from the paper:
                 convolutions: the same function, on a CPU as fast, and a fifth faster where images are not channels-last
   drop path     the rates are those for ImageNet-1K (Table 5); xlarge was only trained from ImageNet-22K on: 0.2
   accuracy      torchvision's weights come from its own recipe of 600 epochs (82.52 against the paper's 82.1 for tiny)
+  convnext_atto timm's, with the widths and depths of V2's smallest; for it drop path is 0, as for that one
   *_small       not in the paper: the widths and depths of the row with patches of 2x2, so that 32x32 images end in a
                 map of 2x2, for two thirds of the arithmetic of resnet18_small; patches of one pixel would cost four
                 times as much
@@ -49,6 +50,10 @@ VARIANTS = {
     "convnext_large":  ConvNeXtConfig(repeats=(3, 3, 27, 3), width=192, drop_path=0.5),
     "convnext_xlarge": ConvNeXtConfig(repeats=(3, 3, 27, 3), width=256, drop_path=0.2),
     # Not in the paper
+    "convnext_atto":   ConvNeXtConfig(repeats=(2, 2, 6, 2),  width=40,  drop_path=0.0),
+    "convnext_atto_small":
+        ConvNeXtConfig(repeats=(2, 2, 6, 2), width=40, drop_path=0.0, patch=2,
+                       num_classes=10, input_size=32, min_size=16),
     "convnext_tiny_small":
         ConvNeXtConfig(repeats=(3, 3, 9, 3), width=96, patch=2, num_classes=10, input_size=32, min_size=16),
 }

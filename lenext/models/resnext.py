@@ -7,6 +7,7 @@ that torchvision and timm have its function.
 
 Not in the paper:
   resnext101_32x8d        torchvision's and timm's, from later work on weak supervision
+  resnext_29_8x4d         the fewest paths of Table 7, each of 4 channels: what two cores train in minutes
   resnext_29_32x4d        the usual light one for CIFAR, as in AugMix (Hendrycks et al. 2019, arXiv 1912.02781); the
                           paper's own cost seven times as much and more
   resnext50_32x4d_small   Table 1's with a 3x3 stem and no max pool for 32x32 images, as of other ResNets
@@ -42,6 +43,7 @@ VARIANTS = {
     "resnext_29_16x64d": _cifar(16, 64),
     # Not in the paper
     "resnext101_32x8d":  ResNetConfig(block="bottleneck", repeats=(3, 4, 23, 3), groups=32, group_width=8),
+    "resnext_29_8x4d":   _cifar(8, 4),
     "resnext_29_32x4d":  _cifar(32, 4),
     "resnext50_32x4d_small": ResNetConfig(block="bottleneck", repeats=(3, 4, 6, 3), groups=32, group_width=4,
                                           stem="3x3", num_classes=10, input_size=32, min_size=8),

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -107,3 +110,17 @@ def test_errors_say_what_to_type(lenext: Lenext, words: tuple[str, ...], code: i
     assert answer.code == code, answer
     assert hint in answer.err
     assert not Path("net").exists()
+
+
+def test_import_that_is_stopped_leaves_nothing_behind(file: str, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    words = ("weights", "import", file, "--model", "resnet18", "--out", "net")
+    command = [sys.executable, "-m", "lenext", *words]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.DEVNULL) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while process.poll() is None and not (any(scratch.iterdir()) and children.read_text()):
+            pass  # until another process reads the file
+        process.terminate()
+        assert process.wait(60) == 143
+    assert list(scratch.iterdir()) == [] and not Path("net").exists()

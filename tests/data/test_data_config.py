@@ -24,7 +24,7 @@ def test_nothing_is_augmented_unless_asked() -> None:
     assert AugmentConfig() == AugmentConfig(pad=0, flip=False)
 
 
-@pytest.mark.parametrize("key", ["validation"])
+@pytest.mark.parametrize("key", ["validation", "limit"])
 def test_negative_numbers_are_refused_by_their_key(key: str) -> None:
     with pytest.raises(UsageError, match=rf"data\.{key} = -1"):
         from_mapping(DataConfig, {"name": "digits", key: -1})
