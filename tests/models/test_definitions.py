@@ -52,7 +52,7 @@ def test_cross_correlation_is_torchs_convolution(axes: int, numbers: dict[str, A
 
 def test_each_axis_may_have_its_own_stride_padding_and_dilation() -> None:
     x, weight = drawn(1, 2, 9, 11), drawn(3, 2, 3, 4, seed=1)
-    numbers = {"stride": (1, 2), "padding": (0, 3), "dilation": (2, 1)}
+    numbers: dict[str, Any] = {"stride": (1, 2), "padding": (0, 3), "dilation": (2, 1)}
     close(cross_correlation(x, weight, **numbers), F.conv2d(x, weight, **numbers))
 
 
