@@ -90,10 +90,10 @@ def explain_kernels(
     from lenext.explain.kernels import KERNELS, apply_kernel, as_pixels
     from lenext.reporting.kernels import Panel, draw_kernels
 
-    chosen = list(dict.fromkeys(names or KERNELS))
-    for name in chosen:
+    for name in names or ():
         if name not in KERNELS:
             raise UsageError(f"unknown kernel {name!r}", why="it is no classic one", advice=nearest(name, KERNELS))
+    chosen = {name: KERNELS[name] for name in names or KERNELS}
     path = out or Path(f"{image.stem}-kernels.png")
     if path.suffix.lower() != ".png":
         raise UsageError(f"cannot write {path}", why="a sheet of kernels is a PNG file", advice=f"{path.stem}.png")
@@ -101,8 +101,7 @@ def explain_kernels(
     if path.exists() and path.samefile(image):
         raise UsageError(f"cannot write {path}", why="it is the image itself", advice="another name after --out")
     panels, told = [], []
-    for name in chosen:
-        kernel = KERNELS[name]
+    for name, kernel in chosen.items():
         response = apply_kernel(pixels, kernel)
         least, most = response.min().item(), response.max().item()
         shown = ", grey is 0" if kernel.total == 0 else ", cut at 0 and 255" if least < 0 or most > 255 else ""
@@ -114,7 +113,7 @@ def explain_kernels(
     if json:
         put_json({"file": str(path), "width": width, "height": height, "kernels": told})
         return
-    rows = [(name, _matrix(k.numbers), str(k.divisor), k.purpose) for name, k in KERNELS.items() if name in chosen]
+    rows = [(name, _matrix(k.numbers), str(k.divisor), k.purpose) for name, k in chosen.items()]
     put(table([("kernel", "numbers", "divided by", "what it does"), *rows], right=(2,)))
     put(str(path))
 

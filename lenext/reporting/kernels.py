@@ -26,7 +26,7 @@ _TINT = 0.55  # of the strongest number's cell
 class Panel:
     """A kernel and its response.
 
-    pixels: uint8 (H, W, 1 or 3). numbers: K rows of K whole numbers, all divided by `divisor`. words: what to say of it.
+    pixels: uint8 (H, W, 1 or 3). numbers: K rows of K whole numbers, all divided by `divisor`. words: below them.
     """
 
     name: str
