@@ -10,6 +10,7 @@ from lenext.models import convnext, resnet
 from lenext.models.convnextv2 import GlobalResponseNorm
 from lenext.models.definitions import BatchNorm, cross_correlation
 from lenext.models.googlenet import GoogLeNetConfig, four_branches
+from lenext.models.inception import InceptionConfig, wide
 from lenext.models.parts import DropPath, LocalResponseNorm, SqueezeExcite
 from lenext.models.preact import PreActConfig, PreActUnit
 from lenext.models.resnet import ResNetConfig
@@ -27,6 +28,7 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {  # each over 4 channels
     "pre-activation bottleneck":  lambda: PreActUnit(4, 1, 1, PreActConfig(block="bottleneck"), activated=False),
     "inception":                  lambda: four_branches(4, (2, 1, 3, 1, 2, 2), GoogLeNetConfig(norm="none")),
     "inception, normalised":      lambda: four_branches(4, (2, 1, 3, 1, 2, 2), GoogLeNetConfig(norm="batch", branch=3)),
+    "inception of v3":            lambda: wide(16).make(4, InceptionConfig())[0],
     "squeeze and excitation":     lambda: SqueezeExcite(4, 2),
     "response norm":              lambda: LocalResponseNorm(3, alpha=0.5),
     "global response norm":       lambda: GlobalResponseNorm(4),
@@ -56,7 +58,7 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
         return y
 
     x = torch.randn(2, 4, 3, 2, dtype=torch.float64, requires_grad=True)
-    large = sum(parameter.numel() for parameter in block.parameters()) > 100  # a random projection is seconds less
+    large = sum(parameter.numel() for parameter in block.parameters()) > 60  # a random projection is seconds less
     assert torch.autograd.gradcheck(run, (x, *block.parameters()), fast_mode=large)
 
 
