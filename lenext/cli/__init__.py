@@ -14,7 +14,7 @@ VERBS = {
     # verb: (where it is, what the overview says of it)
     "models": ("verb_models:list_networks", "list the networks, with what their papers say"),
     "cost": ("verb_cost:show_cost", "count a network's parameters and multiply-accumulates"),
-    "explain": ("verb_explain:app", "look inside a network: draw one of its blocks"),
+    "explain": ("verb_explain:app", "draw a block of a network; show an image under the classic kernels"),
     "data": ("verb_data:app", "list the data sets, get one; check, show or pack your own"),
     "weights": ("verb_weights:app", "list published weights, get them, import a file of them"),
     "train": ("verb_train:train_network", "train a network on a data set, or go on with a run"),
