@@ -86,6 +86,9 @@ PAGES = {
         Block("resnet18", "stages.conv2_x.1", "A basic block (Figure 5, left)."),
         Block("resnet20", "stages.conv3_x.0", "Shortcut option A: every other pixel, and zero channels."),
     )),
+    "stochdepth": Page("Stochastic depth", (
+        Block("stochdepth_resnet_110", "stages.conv2_x.1", "A block, with the drop path that only training uses."),
+    )),
     "preact": Page("Pre-activation ResNet", (
         Block("preact_resnet164", "stages.conv2_x.1", "Full pre-activation: nothing stands between two sums."),
         Block("preact_resnet164", "stages.conv3_x.0", "The first block of a stage."),

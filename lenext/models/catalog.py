@@ -27,6 +27,7 @@ from lenext.models import (
     resnet,
     resnext,
     senet,
+    stochdepth,
     vgg,
     wrn,
 )
@@ -51,6 +52,7 @@ FAMILIES: Mapping[str, Family] = {
         {**inceptionv4.VARIANTS, **inception_resnet.VARIANTS}, {**inceptionv4.ALIASES, **inception_resnet.ALIASES}
     ),
     "resnet": Family(resnet.VARIANTS, resnet.ALIASES),
+    "stochdepth": Family(stochdepth.VARIANTS, stochdepth.ALIASES),
     "preact": Family(preact.VARIANTS, preact.ALIASES),
     "wrn": Family(wrn.VARIANTS, wrn.ALIASES),
     "resnext": Family(resnext.VARIANTS, resnext.ALIASES),
