@@ -94,8 +94,8 @@ PAGES = {
         Block("preact_resnet164", "stages.conv3_x.0", "The first block of a stage."),
     )),
     "wrn": Page("Wide ResNet", (
-        Block("wrn_28_10", "stages.conv2.1", "A wide basic block, pre-activated."),
-        Block("wrn_28_10", "stages.conv3.0", "The first block of a group."),
+        Block("wrn_28_10", "stages.conv2_x.1", "A wide basic block, pre-activated."),
+        Block("wrn_28_10", "stages.conv3_x.0", "The first block of a group."),
     )),
     "resnext": Page("ResNeXt", (
         Block("resnext50_32x4d", "stages.conv2_x.1", "A bottleneck with 32 groups (Figure 3c)."),

@@ -79,7 +79,6 @@ NETWORKS: Mapping[type[NetworkConfig], type[Classifier]] = {
     inception_resnet.InceptionResNetConfig: inception_resnet.InceptionResNet,
     resnet.ResNetConfig: resnet.ResNet,
     preact.PreActConfig: preact.PreActResNet,
-    wrn.WRNConfig: wrn.WideResNet,
     densenet.DenseNetConfig: densenet.DenseNet,
     mobilenetv1.MobileNetV1Config: mobilenetv1.MobileNetV1,
     mobilenetv2.MobileNetV2Config: mobilenetv2.MobileNetV2,
