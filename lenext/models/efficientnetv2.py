@@ -19,13 +19,13 @@ or 0.5 over the training). Gates and path rates are V1's. input_size is that of 
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier, NetworkConfig
-from lenext.models.convolutions import ConvStyle, conv_norm
+from lenext.models.convolutions import ConvStyle, Residual, conv_norm
 from lenext.models.efficientnet import mbconv, mobile_head, path_rates
-from lenext.models.parts import DropPath, named_chain
+from lenext.models.parts import named_chain
 
 EXPANSION = (1, 4, 4, 4, 6, 6, 6)
 FUSED = 3  # the first stages, which have Fused-MBConv
@@ -121,7 +121,7 @@ ALIASES = {f"efficientnetv2-{name}": f"tf_efficientnetv2_{name}" for name in ("s
 }  # the authors' spelling
 
 
-class FusedMBConv(nn.Module):
+class FusedMBConv(Residual):
     """A 3x3 convolution to the expanded channels, a linear 1x1 projection, a shortcut where the shape stays (Figure 2).
 
     Without expansion the 3x3 convolution is alone, and activated.
@@ -130,20 +130,11 @@ class FusedMBConv(nn.Module):
     def __init__(
         self, channels: int, width: int, expansion: int, stride: int, style: ConvStyle, drop_path: float
     ) -> None:
-        super().__init__()
         expanded = expansion * channels if expansion > 1 else width
         layers: list[tuple[str, nn.Module]] = [("fused", conv_norm(channels, expanded, 3, stride, style=style))]
         if expansion > 1:
             layers.append(("project", conv_norm(expanded, width, 1, style=style, activation="none")))
-        self.residual = stride == 1 and channels == width
-        if self.residual and drop_path:
-            layers.append(("drop_path", DropPath(drop_path)))
-        self.layers = named_chain(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, width, ceil(H/stride), ceil(W/stride))."""
-        y: Tensor = self.layers(x)
-        return x + y if self.residual else y
+        super().__init__(layers, residual=stride == 1 and channels == width, drop_path=drop_path)
 
 
 class EfficientNetV2(Classifier):
