@@ -86,13 +86,16 @@ PAGES = {
         Block("resnet18", "stages.conv2_x.1", "A basic block (Figure 5, left)."),
         Block("resnet20", "stages.conv3_x.0", "Shortcut option A: every other pixel, and zero channels."),
     )),
+    "stochdepth": Page("Stochastic depth", (
+        Block("stochdepth_resnet_110", "stages.conv2_x.1", "A block, with the drop path that only training uses."),
+    )),
     "preact": Page("Pre-activation ResNet", (
         Block("preact_resnet164", "stages.conv2_x.1", "Full pre-activation: nothing stands between two sums."),
         Block("preact_resnet164", "stages.conv3_x.0", "The first block of a stage."),
     )),
     "wrn": Page("Wide ResNet", (
-        Block("wrn_28_10", "stages.conv2.1", "A wide basic block, pre-activated."),
-        Block("wrn_28_10", "stages.conv3.0", "The first block of a group."),
+        Block("wrn_28_10", "stages.conv2_x.1", "A wide basic block, pre-activated."),
+        Block("wrn_28_10", "stages.conv3_x.0", "The first block of a group."),
     )),
     "resnext": Page("ResNeXt", (
         Block("resnext50_32x4d", "stages.conv2_x.1", "A bottleneck with 32 groups (Figure 3c)."),

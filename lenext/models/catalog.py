@@ -27,6 +27,7 @@ from lenext.models import (
     resnet,
     resnext,
     senet,
+    stochdepth,
     vgg,
     wrn,
 )
@@ -51,6 +52,7 @@ FAMILIES: Mapping[str, Family] = {
         {**inceptionv4.VARIANTS, **inception_resnet.VARIANTS}, {**inceptionv4.ALIASES, **inception_resnet.ALIASES}
     ),
     "resnet": Family(resnet.VARIANTS, resnet.ALIASES),
+    "stochdepth": Family(stochdepth.VARIANTS, stochdepth.ALIASES),
     "preact": Family(preact.VARIANTS, preact.ALIASES),
     "wrn": Family(wrn.VARIANTS, wrn.ALIASES),
     "resnext": Family(resnext.VARIANTS, resnext.ALIASES),
@@ -77,7 +79,6 @@ NETWORKS: Mapping[type[NetworkConfig], type[Classifier]] = {
     inception_resnet.InceptionResNetConfig: inception_resnet.InceptionResNet,
     resnet.ResNetConfig: resnet.ResNet,
     preact.PreActConfig: preact.PreActResNet,
-    wrn.WRNConfig: wrn.WideResNet,
     densenet.DenseNetConfig: densenet.DenseNet,
     mobilenetv1.MobileNetV1Config: mobilenetv1.MobileNetV1,
     mobilenetv2.MobileNetV2Config: mobilenetv2.MobileNetV2,

@@ -104,7 +104,25 @@ def skip_strides(strides: Sequence[int], skipped: int) -> list[int]:
     return [1 if i in places else stride for i, stride in enumerate(strides)]
 
 
-class InvertedResidual(nn.Module):
+class Residual(nn.Module):
+    """`layers`, and where the shape stays a shortcut around them: a branch that may be dropped.
+
+    residual: whether the shape stays. drop_path: the rate for whole images while training.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, nn.Module]], *, residual: bool, drop_path: float) -> None:
+        super().__init__()
+        dropping = [("drop_path", DropPath(drop_path))] if residual and drop_path else []
+        self.residual = residual
+        self.layers = named_chain([*layers, *dropping])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, width, ceil(H/stride), ceil(W/stride)) by the layers' width and stride."""
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class InvertedResidual(Residual):
     """Expand by 1x1, filter by depthwise, gate, project by 1x1; a shortcut where the shape stays.
 
     Sandler et al. 2018, figure 3 (arXiv 1801.04381); with a gate of `squeezed` channels Howard et al. 2019, figure 4.
@@ -123,7 +141,6 @@ class InvertedResidual(nn.Module):
         squeeze: nn.Module | None = None,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__()
         layers: list[tuple[str, nn.Module]] = []
         if expanded != channels:
             layers.append(("expand", conv_norm(channels, expanded, 1, style=style)))
@@ -131,12 +148,4 @@ class InvertedResidual(nn.Module):
         if squeeze is not None:
             layers.append(("squeeze", squeeze))
         layers.append(("project", conv_norm(expanded, width, 1, style=style, activation="none")))
-        self.residual = stride == 1 and channels == width
-        if self.residual and drop_path:
-            layers.append(("drop_path", DropPath(drop_path)))
-        self.layers = named_chain(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, width, ceil(H/stride), ceil(W/stride))."""
-        y: Tensor = self.layers(x)
-        return x + y if self.residual else y
+        super().__init__(layers, residual=stride == 1 and channels == width, drop_path=drop_path)

@@ -24,9 +24,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lenext.errors import UsageError
 from lenext.models.classifier import Classifier, NetworkConfig
-from lenext.models.convolutions import ConvStyle, InvertedResidual, conv_norm, make_divisible
+from lenext.models.convolutions import ConvStyle, InvertedResidual, conv_norm, make_divisible, skip_strides
 from lenext.models.parts import SqueezeExcite, named_chain, pooled_linear
 
 # fmt: off
@@ -42,6 +41,7 @@ TABLE_1 = (
 )
 # fmt: on
 STEM, HEAD = 32, 1280
+STRIDES = (2, 1, 2, 2, 2, 1, 2, 1)  # of stages 1 to 8
 
 TIMM = ConvStyle(activation="silu")
 TORCHVISION = ConvStyle(activation="silu", eps=1e-3, momentum=0.01)
@@ -51,26 +51,20 @@ LITE = ConvStyle(padding="same", activation="relu6", eps=1e-3, momentum=0.01)
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientNetConfig(NetworkConfig):
-    """Table 1 with `width` times its channels and `depth` times its layers; `strides` are those of stages 1 to 8."""
+    """Table 1 with `width` times its channels and `depth` times its layers.
+
+    skipped_strides: so many of the first strides of 2 are 1.
+    """
 
     min_size: int = 64  # the last map is then 2x2
     width: float = 1.0
     depth: float = 1.0
     fixed_ends: bool = False  # leaves stem, head and the layers of stages 2 and 8 as they are in Table 1
     gates: bool = True
-    strides: tuple[int, ...] = (2, 1, 2, 2, 2, 1, 2, 1)
+    skipped_strides: int = 0
     style: ConvStyle = TIMM
     dropout: float = 0.2
     drop_path: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.strides) != len(TABLE_1) + 1:
-            raise UsageError(
-                f"cannot build EfficientNet with strides = {self.strides}",
-                why=f"stages 1 to {len(TABLE_1) + 1} have one each",
-                advice="strides=(2, 1, 2, 2, 2, 1, 2, 1)",
-            )
 
 
 def _lite(width: float, depth: float, input_size: int, dropout: float) -> EfficientNetConfig:
@@ -108,9 +102,7 @@ VARIANTS = {
     "tf_efficientnet_lite3": _lite(1.2,  1.4,  280, 0.3),
     "tf_efficientnet_lite4": _lite(1.4,  1.8,  300, 0.3),
     # Not in the paper
-    "efficientnet_b0_small": EfficientNetConfig(
-        strides=(1, 1, 1, 2, 2, 1, 2, 1), num_classes=10, input_size=32, min_size=8
-    ),
+    "efficientnet_b0_small": EfficientNetConfig(skipped_strides=2, num_classes=10, input_size=32, min_size=8),
 }
 # fmt: on
 
@@ -130,11 +122,12 @@ class EfficientNet(Classifier):
         style, scale = config.style, 1.0 if config.fixed_ends else config.width
         # comments: shapes of efficientnet_b0 at 224
         channels = make_divisible(scale * STEM)
-        self.stem = conv_norm(config.in_channels, channels, 3, config.strides[0], style=style)  # (N, 32, 112, 112)
+        strides = skip_strides(STRIDES, config.skipped_strides)
+        self.stem = conv_norm(config.in_channels, channels, 3, strides[0], style=style)  # (N, 32, 112, 112)
         repeats = scaled_layers(config)
         rates = iter(path_rates(config.drop_path, sum(repeats)))
         stages = []
-        for row, layers, first in zip(TABLE_1, repeats, config.strides[1:], strict=True):
+        for row, layers, first in zip(TABLE_1, repeats, strides[1:], strict=True):
             name, expansion, kernel, width, _ = row
             width, stage = make_divisible(config.width * width), nn.Sequential()
             for i in range(layers):

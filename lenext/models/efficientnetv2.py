@@ -19,15 +19,16 @@ or 0.5 over the training). Gates and path rates are V1's. input_size is that of 
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier, NetworkConfig
-from lenext.models.convolutions import ConvStyle, conv_norm
+from lenext.models.convolutions import ConvStyle, Residual, conv_norm, skip_strides
 from lenext.models.efficientnet import mbconv, mobile_head, path_rates
-from lenext.models.parts import DropPath, named_chain
+from lenext.models.parts import named_chain
 
 EXPANSION = (1, 4, 4, 4, 6, 6, 6)
+STRIDES = (2, 1, 2, 2, 2, 1, 2, 1)  # of stages 0 to 7, the last of which S does not have
 FUSED = 3  # the first stages, which have Fused-MBConv
 
 TORCHVISION = ConvStyle(activation="silu", eps=1e-3)
@@ -38,14 +39,14 @@ RELEASE = ConvStyle(padding="same", activation="silu", eps=1e-3)
 class EfficientNetV2Config(NetworkConfig):
     """Columns of Table 4: `channels` of the stem and of each stage, `layers` of each stage, `features` of the head.
 
-    strides are those of stages 0 to 7, the last of which S does not have.
+    skipped_strides: so many of the first strides of 2 are 1.
     """
 
     min_size: int = 64  # the last map is then 2x2
     channels: tuple[int, ...] = (24, 24, 48, 64, 128, 160, 256)
     layers: tuple[int, ...] = (2, 4, 4, 6, 9, 15)
     features: int = 1280
-    strides: tuple[int, ...] = (2, 1, 2, 2, 2, 1, 2, 1)
+    skipped_strides: int = 0
     style: ConvStyle = RELEASE
     dropout: float = 0.2
     drop_path: float = 0.2
@@ -53,11 +54,10 @@ class EfficientNetV2Config(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         stages = len(self.layers)
-        if not (FUSED <= stages <= len(EXPANSION) and len(self.channels) == stages + 1 and len(self.strides) > stages):
+        if not (FUSED <= stages <= len(EXPANSION) and len(self.channels) == stages + 1):
             raise UsageError(
-                f"cannot build EfficientNetV2 with {stages} numbers of layers, {len(self.channels)} of channels "
-                f"and {len(self.strides)} strides",
-                why=f"there are {FUSED} to {len(EXPANSION)} stages, and a stem that has channels and a stride as well",
+                f"cannot build EfficientNetV2 with {stages} numbers of layers and {len(self.channels)} of channels",
+                why=f"there are {FUSED} to {len(EXPANSION)} stages, and a stem that has channels as well",
                 advice="layers=(2, 4, 4, 6, 9, 15), channels=(24, 24, 48, 64, 128, 160, 256)",
             )
 
@@ -111,7 +111,7 @@ VARIANTS = {
     "efficientnet_v2_l":    replace(L, style=TORCHVISION),
     # Not in the paper
     "tf_efficientnetv2_b0_small": replace(
-        B0, strides=(1, 1, 1, 2, 2, 1, 2, 1), num_classes=10, input_size=32, min_size=8
+        B0, skipped_strides=2, num_classes=10, input_size=32, min_size=8
     ),
 }
 # fmt: on
@@ -121,7 +121,7 @@ ALIASES = {f"efficientnetv2-{name}": f"tf_efficientnetv2_{name}" for name in ("s
 }  # the authors' spelling
 
 
-class FusedMBConv(nn.Module):
+class FusedMBConv(Residual):
     """A 3x3 convolution to the expanded channels, a linear 1x1 projection, a shortcut where the shape stays (Figure 2).
 
     Without expansion the 3x3 convolution is alone, and activated.
@@ -130,20 +130,11 @@ class FusedMBConv(nn.Module):
     def __init__(
         self, channels: int, width: int, expansion: int, stride: int, style: ConvStyle, drop_path: float
     ) -> None:
-        super().__init__()
         expanded = expansion * channels if expansion > 1 else width
         layers: list[tuple[str, nn.Module]] = [("fused", conv_norm(channels, expanded, 3, stride, style=style))]
         if expansion > 1:
             layers.append(("project", conv_norm(expanded, width, 1, style=style, activation="none")))
-        self.residual = stride == 1 and channels == width
-        if self.residual and drop_path:
-            layers.append(("drop_path", DropPath(drop_path)))
-        self.layers = named_chain(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, width, ceil(H/stride), ceil(W/stride))."""
-        y: Tensor = self.layers(x)
-        return x + y if self.residual else y
+        super().__init__(layers, residual=stride == 1 and channels == width, drop_path=drop_path)
 
 
 class EfficientNetV2(Classifier):
@@ -155,13 +146,14 @@ class EfficientNetV2(Classifier):
         super().__init__(config)
         # comments: shapes of tf_efficientnetv2_s at 384
         style, channels = config.style, config.channels[0]
-        self.stem = conv_norm(config.in_channels, channels, 3, config.strides[0], style=style)  # (N, 24, 192, 192)
+        strides = skip_strides(STRIDES, config.skipped_strides)
+        self.stem = conv_norm(config.in_channels, channels, 3, strides[0], style=style)  # (N, 24, 192, 192)
         rates = iter(path_rates(config.drop_path, sum(config.layers)))
         stages = []
         for number, (width, layers) in enumerate(zip(config.channels[1:], config.layers, strict=True), start=1):
             expansion, stage = EXPANSION[number - 1], nn.Sequential()
             for i in range(layers):
-                stride = config.strides[number] if i == 0 else 1
+                stride = strides[number] if i == 0 else 1
                 if number <= FUSED:
                     stage.append(FusedMBConv(channels, width, expansion, stride, style, next(rates)))
                 else:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeVar
 from torch import nn
 
 from lenext.models.classifier import NetworkConfig
-from lenext.models.convolutions import ConvStyle, conv_norm
+from lenext.models.convolutions import ConvStyle, conv_norm, skip_strides
 from lenext.models.parts import Branches, named_chain
 
 
@@ -18,18 +18,22 @@ from lenext.models.parts import Branches, named_chain
 class InceptionConfig(NetworkConfig):
     """What the Inception networks leave to choose.
 
-    padding: of strided layers and of those that a figure marks V; the others keep the size. stem_strides: of the three
-    places where the stem halves the map. width: factor of all channels. count_padding: whether an average counts the
-    zeros around the map.
+    padding: of strided layers and of those that a figure marks V; the others keep the size. skipped_strides: so many
+    of the stem's three strides of 2, the first ones, are 1. width: factor of all channels. count_padding: whether an
+    average counts the zeros around the map.
     """
 
     input_size: int = 299
     min_size: int = 75  # 37, 35, 17, 15, 7, 3 and 1 pixels
     padding: Literal["valid", "symmetric"] = "valid"
-    stem_strides: tuple[int, int, int] = (2, 2, 2)
+    skipped_strides: int = 0
     width: float = 1.0
     count_padding: bool = False
     dropout: float = 0.2
+
+    def stem_strides(self) -> list[int]:
+        """Of the three places where the stem halves the map."""
+        return skip_strides((2, 2, 2), self.skipped_strides)
 
     def channels(self, width: int) -> int:
         """The channels of a layer that a figure gives `width`; 16 at least, as in the authors' release."""
@@ -41,9 +45,7 @@ C = TypeVar("C", bound=InceptionConfig)
 
 def small(config: C) -> C:
     """The network for 28x28 and 32x32 images: all padded, the last of the stem's strides, half of the channels."""
-    return replace(
-        config, padding="symmetric", stem_strides=(1, 1, 2), width=0.5, num_classes=10, input_size=32, min_size=8
-    )
+    return replace(config, padding="symmetric", skipped_strides=2, width=0.5, num_classes=10, input_size=32, min_size=8)
 
 
 class Step(Protocol):

@@ -121,10 +121,11 @@ class Residual:
 
 def stem_steps(config: InceptionResNetConfig) -> dict[str, Step]:
     """v1: figure 14, (N, in_channels, 299, 299) -> (N, 256, 35, 35). v2: the release's, -> (N, 320, 35, 35)."""
-    steps = make_stem(config.stem_strides)
+    strides = config.stem_strides()
+    steps = make_stem(strides)
     if config.stem == "v1":
         del steps["5a"]
-        return {**steps, "4b": Conv(256, 3, config.stem_strides[2])}
+        return {**steps, "4b": Conv(256, 3, strides[2])}
     last = Fork(
         {
             "1x1": [Conv(96, 1)],

@@ -18,7 +18,7 @@ inception_v3_small is a form for 28x28 and 32x32 images, not in the paper: every
 only the last is left (16, 8 and 4 pixels at 32), and all widths are halved, as by the release's depth_multiplier.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ VARIANTS = {
 ALIASES = {"inceptionv3": "inception_v3"}
 
 
-def make_stem(strides: tuple[int, int, int]) -> dict[str, Step]:
+def make_stem(strides: Sequence[int]) -> dict[str, Step]:
     """1a to 5a: (N, in_channels, 299, 299) -> (N, 192, 35, 35)."""
     return {
         "1a": Conv(32, 3, strides[0]),  # (N, 32, 149, 149)
@@ -141,7 +141,7 @@ class InceptionV3(Classifier):
 
     def __init__(self, config: InceptionV3Config) -> None:
         super().__init__(config)
-        self.stem, channels = chain(config.in_channels, make_stem(config.stem_strides), config)
+        self.stem, channels = chain(config.in_channels, make_stem(config.stem_strides()), config)
         self.stages, channels = chain(channels, STAGES, config)
         self.head = pooled_linear(channels, config.num_classes, config.dropout)  # (N, num_classes)
         if config.auxiliary:

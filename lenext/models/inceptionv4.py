@@ -13,6 +13,7 @@ inception_v4_small is a form for 28x28 and 32x32 images, not in the paper: every
 only the last is left (16, 8 and 4 pixels at 32), and all widths are halved.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lenext.models.classifier import Classifier
@@ -53,7 +54,7 @@ VARIANTS = {
 ALIASES = {"inceptionv4": "inception_v4"}
 
 
-def stem_v4(strides: tuple[int, int, int]) -> dict[str, Step]:
+def stem_v4(strides: Sequence[int]) -> dict[str, Step]:
     """Figure 3: (N, in_channels, 299, 299) -> (N, 384, 35, 35)."""
     return {
         "1a": Conv(32, 3, strides[0]),  # (N, 32, 149, 149)
@@ -114,7 +115,7 @@ class InceptionV4(Classifier):
     def __init__(self, config: InceptionV4Config) -> None:
         super().__init__(config)
         a, b, c = config.repeats
-        self.stem, channels = chain(config.in_channels, stem_v4(config.stem_strides), config)
+        self.stem, channels = chain(config.in_channels, stem_v4(config.stem_strides()), config)
         stages: dict[str, Step] = {
             "inception_a": Series([MODULE_A] * a),  # (N, 384, 35, 35)
             "reduction_a": reduction_a(*config.reduction_a),  # (N, 1024, 17, 17)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -103,33 +104,43 @@ class SqueezeExcite(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Drop a residual branch of whole images while training (Huang et al. 2016, arXiv 1603.09382).
+    """Drop a residual branch while training (Huang et al. 2016, arXiv 1603.09382), of single images or of a batch.
 
-    An image's branch is dropped with probability `rate` and else divided by 1 - rate, so that evaluation changes
-    nothing. The paper draws once for a whole batch, and multiplies by 1 - rate when evaluating instead: both are the
-    same in expectation.
+    The branch is dropped with probability `rate` and else divided by 1 - rate, so that evaluation changes nothing; the
+    paper multiplies by 1 - rate when evaluating instead: both are the same in expectation. per "image", as later code
+    has it, each image draws. per "batch", the paper's way, whoever owns the branch asks `drops_batch` before computing
+    it, and brings only a kept one here.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, per: Literal["image", "batch"] = "image") -> None:
         super().__init__()
-        self.rate = rate
+        self.rate, self.per = rate, per
+
+    def drops_batch(self) -> bool:
+        """Draw whether this batch goes without its branch; never so when evaluating, nor where images draw."""
+        if not (self.training and self.per == "batch"):
+            return False
+        return bool(torch.rand((), device="cpu") < self.rate)  # drawn there, no accelerator is waited for
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) -> (N, ...)."""
         if not (self.training and self.rate):
             return x
+        if self.per == "batch":
+            return x / (1 - self.rate)
         kept = torch.rand((len(x), *(1,) * (x.ndim - 1)), device=x.device) >= self.rate  # in float32, whatever x has
         return x * kept / (1 - self.rate)
 
     def extra_repr(self) -> str:
-        """The rate."""
-        return f"rate={self.rate}"
+        """The rate, and what draws."""
+        return f"rate={self.rate}, per={self.per}"
 
 
 def linear_rates(last: float, blocks: int) -> list[float]:
     """Drop rates of a network's blocks, rising linearly from 0 to `last`, as the release of ConvNeXt has it.
 
-    Huang et al. 2016, equation 4, begin at last / blocks: NASNet's release does. EfficientNet's ends a step short.
+    Huang et al. 2016, equation 4, begin at last / blocks, the 0 being the input's: resnet.py and NASNet's release do.
+    EfficientNet's ends a step short.
     """
     return [last * i / max(blocks - 1, 1) for i in range(blocks)]
 

@@ -19,6 +19,8 @@ Where popular code departs from the paper, and which is which:
   resnetv2_18_small          a 3x3 stem and no max pool, the usual form for 32x32 images, not in the paper. Popular code
                              (kuangliu/pytorch-cifar) forgets the last activation
   others                     keep a normalisation in the first unit behind that of conv1: 128 parameters more
+
+The table of wrn.py for CIFAR is rows of this network too: its paper makes the units wider and drops out within them.
 """
 
 from dataclasses import dataclass
@@ -42,6 +44,8 @@ class PreActConfig(NetworkConfig):
     stride_in: Literal["1x1", "3x3"] = "3x3"  # which convolution of a bottleneck takes the stride
     stem: Literal["7x7", "3x3"] = "7x7"  # with stride 2 and a max pool, or with neither
     activate_stem: bool = True  # else the first unit activates its own input, behind the max pool
+    widen: int = 1  # all units have so many times `width` channels, conv1 has not
+    dropout: float = 0.0  # before each convolution of a unit but its first
 
 
 def _cifar(block: Literal["basic", "bottleneck"], n: int, shortcut: Literal["A", "B"]) -> PreActConfig:
@@ -105,6 +109,8 @@ class PreActUnit(nn.Module):
         for i, (out_channels, kernel, step) in enumerate(convs, start=1):
             if i > 1:
                 branch.append((f"act{i}", activation(channels)))
+                if config.dropout:
+                    branch.append((f"dropout{i}", nn.Dropout(config.dropout)))
             conv = nn.Conv2d(channels, out_channels, kernel, step, padding=kernel // 2, bias=False)
             branch.append((f"conv{i}", conv))
             channels = out_channels
@@ -149,7 +155,7 @@ class PreActResNet(Classifier):
         self.stem = named_chain(stem)  # (N, 64, 112, 112)
         stages = []
         for i, repeats in enumerate(config.repeats):
-            width, stage = config.width * 2**i, nn.Sequential()
+            width, stage = config.width * config.widen * 2**i, nn.Sequential()
             if i == 0 and large:
                 stage.add_module("pool", nn.MaxPool2d(3, 2, padding=1))  # (N, 64, 56, 56)
             for j in range(repeats):

@@ -17,12 +17,11 @@ Where popular code departs from the paper, both are rows:
 The max pool belongs to conv2_x, as in Table 1. Sizes: any from min_size on, since the head averages what it finds. The
 ImageNet rows start at 64, where the last map is 2x2; at 32 it is one pixel, and the small row is the better network.
 
-The tables of wrn.py (on ImageNet), resnext.py and senet.py are rows of this network too: their papers change how wide,
-grouped or gated a block is and leave the rest as it was.
+The tables of wrn.py (on ImageNet), stochdepth.py, resnext.py and senet.py are rows of this network too: their papers
+change how wide, grouped or gated a block is, or drop some while training, and leave the rest as it was.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -31,7 +30,7 @@ from torch import Tensor, nn
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier, NetworkConfig
 from lenext.models.convolutions import ConvStyle, conv_norm
-from lenext.models.parts import PadShortcut, SqueezeExcite, named_chain, pooled_linear
+from lenext.models.parts import DropPath, PadShortcut, SqueezeExcite, linear_rates, named_chain, pooled_linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +54,8 @@ class ResNetConfig(NetworkConfig):
     projection: int = 1  # kernel of the projections that have a stride
     pool: Literal["padded", "ceil"] = "padded"  # by a pixel on each side, or rounding up, as Caffe does
     dropout: float = 0.0  # before the linear layer
+    drop_path: float = 0.0  # of the last block
+    drop_per: Literal["image", "batch"] = "image"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,18 +67,18 @@ class ResNetConfig(NetworkConfig):
                 why="only bottlenecks have groups, of a channel at least, or of two to be halved",
                 advice='block="bottleneck" and wider groups',
             )
-
-
-def _cifar(n: int, shortcut: Literal["A", "B", "none"]) -> ResNetConfig:
-    """The network of 6n+2 layers of section 4.2."""
-    return ResNetConfig(
-        repeats=(n, n, n), width=16, shortcut=shortcut, stem="3x3", num_classes=10, input_size=32, min_size=8
-    )
+        if self.drop_path and self.shortcut == "none":
+            raise UsageError("cannot drop paths of a plain network", why="it has no others", advice='shortcut="A"')
 
 
 def _small(block: Literal["basic", "bottleneck"], repeats: tuple[int, ...]) -> ResNetConfig:
     """A column of Table 1 for small images."""
     return ResNetConfig(block=block, repeats=repeats, stem="3x3", num_classes=10, input_size=32, min_size=8)
+
+
+def _cifar(n: int, shortcut: Literal["A", "B", "none"]) -> ResNetConfig:
+    """The network of 6n+2 layers of section 4.2."""
+    return replace(_small("basic", (n, n, n)), width=16, shortcut=shortcut)
 
 
 # fmt: off
@@ -124,21 +125,29 @@ VARIANTS = {
 }
 # fmt: on
 
-ALIASES = {
-    "resnet50_v1_5": "resnet50", "resnet101_v1_5": "resnet101", "resnet152_v1_5": "resnet152",
-    "resnet200_v1": "resnet200",
-}  # fmt: skip
+ALIASES = {f"resnet{depth}_v1_5": f"resnet{depth}" for depth in (50, 101, 152)} | {"resnet200_v1": "resnet200"}
 
 
 class ResidualBlock(nn.Module):
-    """The end of both kinds of block: a gate where the row squeezes, a shortcut unless the network is plain, ReLU."""
+    """What both kinds of block have around a branch: a gate where the row squeezes, a shortcut unless plain, ReLU."""
 
-    se: SqueezeExcite | None
-    shortcut: nn.Module | None
+    def surround(self, channels: int, width: int, stride: int, config: ResNetConfig, rate: float) -> None:
+        """Make it for a branch from `channels` to `width` channels that is dropped at `rate`."""
+        self.se = SqueezeExcite(width, max(width // config.squeeze, 1)) if config.squeeze else None
+        self.drop_path = DropPath(rate, config.drop_per) if rate else None
+        self.shortcut = make_shortcut(channels, width, stride, config)
 
-    def join(self, y: Tensor, x: Tensor) -> Tensor:
-        """y: what the block's convolutions make of its input x."""
+    def branch(self, x: Tensor) -> Tensor:
+        """What the convolutions make of the input."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, expansion * width, H/stride, W/stride)."""
+        if self.drop_path is not None and self.shortcut is not None and self.drop_path.drops_batch():
+            return torch.relu(self.shortcut(x))  # without computing the branch
+        y = self.branch(x)
         y = y if self.se is None else self.se(y)
+        y = y if self.drop_path is None else self.drop_path(y)
         return torch.relu(y if self.shortcut is None else y + self.shortcut(x))
 
 
@@ -147,19 +156,18 @@ class BasicBlock(ResidualBlock):
 
     expansion = 1
 
-    def __init__(self, channels: int, width: int, stride: int, config: ResNetConfig) -> None:
+    def __init__(self, channels: int, width: int, stride: int, config: ResNetConfig, drop_path: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.se = SqueezeExcite(width, max(width // config.squeeze, 1)) if config.squeeze else None
-        self.shortcut = make_shortcut(channels, width, stride, config)
+        self.surround(channels, width, stride, config, drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> (N, width, H/stride, W/stride)."""
-        y = torch.relu(self.bn1(self.conv1(x)))
-        return self.join(self.bn2(self.conv2(y)), x)
+        y: Tensor = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return y
 
 
 class Bottleneck(ResidualBlock):
@@ -167,7 +175,7 @@ class Bottleneck(ResidualBlock):
 
     expansion = 4
 
-    def __init__(self, channels: int, width: int, stride: int, config: ResNetConfig) -> None:
+    def __init__(self, channels: int, width: int, stride: int, config: ResNetConfig, drop_path: float = 0.0) -> None:
         super().__init__()
         first, second = (stride, 1) if config.stride_in == "1x1" else (1, stride)
         inner, outer = width * config.group_width // 64 * config.groups, width * self.expansion
@@ -178,14 +186,14 @@ class Bottleneck(ResidualBlock):
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outer)
-        self.se = SqueezeExcite(outer, max(outer // config.squeeze, 1)) if config.squeeze else None
-        self.shortcut = make_shortcut(channels, outer, stride, config)
+        self.surround(channels, outer, stride, config, drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> (N, 4 * width, H/stride, W/stride)."""
         y = torch.relu(self.bn1(self.conv1(x)))
         y = torch.relu(self.bn2(self.conv2(y)))
-        return self.join(self.bn3(self.conv3(y)), x)
+        out: Tensor = self.bn3(self.conv3(y))
+        return out
 
 
 def make_shortcut(channels: int, out_channels: int, stride: int, config: ResNetConfig) -> nn.Module | None:
@@ -214,9 +222,6 @@ def make_stem(config: ResNetConfig) -> nn.Sequential:
     return named_chain(layers)
 
 
-BLOCKS: Mapping[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
-
-
 class ResNet(Classifier):
     """Table 1's network: `stem` is conv1, the stages are conv2_x to conv5_x (conv4_x for CIFAR)."""
 
@@ -224,10 +229,11 @@ class ResNet(Classifier):
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__(config)
-        block = BLOCKS[config.block]
+        block: type[BasicBlock] | type[Bottleneck] = BasicBlock if config.block == "basic" else Bottleneck
         # comments: shapes of resnet50 at 224
         self.stem = make_stem(config)  # (N, 64, 112, 112)
         channels = config.width * (2 if config.stem == "deep" else 1)
+        rates = iter(linear_rates(config.drop_path, sum(config.repeats) + 1)[1:])  # from 0 at the input, not a block's
         stages = []
         for i, repeats in enumerate(config.repeats):
             width, stage = config.width * 2**i, nn.Sequential()
@@ -235,7 +241,7 @@ class ResNet(Classifier):
                 padded = config.pool == "padded"  # (N, 64, 56, 56) both ways
                 stage.add_module("pool", nn.MaxPool2d(3, 2, padding=int(padded), ceil_mode=not padded))
             for j in range(repeats):
-                stage.add_module(str(j), block(channels, width, 2 if i > 0 and j == 0 else 1, config))
+                stage.add_module(str(j), block(channels, width, 2 if i > 0 and j == 0 else 1, config, next(rates)))
                 channels = width * block.expansion
             stages.append((f"conv{i + 2}_x", stage))
         self.stages = named_chain(stages)  # (N, 256, 56, 56), (N, 512, 28, 28), (N, 1024, 14, 14), (N, 2048, 7, 7)

@@ -4,7 +4,8 @@ A table has `rename`, pairs of a regular expression and what replaces it, applie
 `in_order`, for chains that they number otherwise than we do; and `drop`, expressions of names without a counterpart. A
 pair of `in_order` is of two prefixes, ["features", "stages"]: the layers with tensors below theirs are, in order, those
 below ours; or of two patterns, ["_blocks.*", "stages.*.*"]: what they call _blocks.0, _blocks.1, ... is, in order, what
-we call stages.1.0, stages.1.1, ..., and the names within stay. `as` names another table that holds for it too.
+we call stages.1.0, stages.1.1, ..., and the names within stay. `like` names another table, "convnext.timm", whose rules
+come before its own.
 """
 
 import functools
@@ -53,8 +54,11 @@ def key_map(family: str, source: str) -> KeyMap:
             why=f"there is no key map of {family} from it",
             advice=f"one of: {', '.join(tables)}" if tables else "weights of lenext itself",
         )
-    table = tables[source]
-    return from_mapping(KeyMap, tables[str(table["as"])] if "as" in table else table, f"{path.name} {source}")
+    table = dict(tables[source])
+    like = str(table.pop("like", ""))
+    own = from_mapping(KeyMap, table, f"{path.name} {source}")
+    first = key_map(*like.split(".")) if like else KeyMap()
+    return KeyMap(rename=first.rename + own.rename, in_order=first.in_order + own.in_order, drop=first.drop + own.drop)
 
 
 def _parts(names: Iterable[str], pattern: str) -> list[str]:

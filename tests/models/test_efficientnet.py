@@ -138,11 +138,6 @@ def test_small_form_takes_28_pixels_to_4() -> None:
     assert [x.shape[-1] for x in found.values()] == [28, 28, 28, 14, 7, 7, 4, 4]
 
 
-def test_a_stride_for_each_stage_is_asked_for() -> None:
-    with pytest.raises(UsageError, match="stages 1 to 8"):
-        build("efficientnet_b0", strides=[2, 1])
-
-
 def names_of_the_port(network: Classifier) -> dict[str, Tensor]:
     """The network's tensors as ml-illustrated/EfficientNet-Lite-PyTorch calls them: blocks without stages."""
     theirs = {"stem.conv": "_conv_stem", "stem.bn": "_bn0", "head.conv": "_conv_head", "head.bn": "_bn1"}

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lenext.errors import UsageError
-from lenext.models.catalog import build, get_config
+from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
 from lenext.weights.keymaps import key_map
 
@@ -139,6 +139,10 @@ def test_names_of_both_libraries(theirs: str, ours: str) -> None:
         assert key_map("inceptionv3", source).translate([theirs], own) == {theirs: ours}
 
 
-def test_field_of_another_length_is_refused() -> None:
-    with pytest.raises(UsageError, match="stem_strides"):
-        get_config("inception_v3", stem_strides=(1, 2))
+@pytest.mark.parametrize(("skipped", "strides"), [(0, [2, 2, 2]), (1, [1, 2, 2]), (2, [1, 1, 2])])
+def test_the_first_strides_of_the_stem_are_skipped(skipped: int, strides: list[int]) -> None:
+    with torch.device("meta"):
+        stem = build("inception_v3", skipped_strides=skipped).stem
+    places = [module for module in stem.modules() if isinstance(module, nn.Conv2d | nn.MaxPool2d)]
+    found = [module.stride if isinstance(module.stride, int) else module.stride[0] for module in places]
+    assert [found[0], found[3], found[6]] == strides

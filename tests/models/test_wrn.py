@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lenext.errors import UsageError
 from lenext.models.catalog import build, list_models
-from lenext.models.wrn import WideBlock
+from lenext.models.preact import PreActConfig, PreActUnit
 
 
 def count(name: str, size: int, **changes: int) -> tuple[int, int]:
@@ -39,37 +39,44 @@ def test_counts_for_other_data_by_hand() -> None:
 
 @pytest.mark.parametrize(("channels", "stride"), [(8, 1), (4, 2)])
 def test_block_by_hand(channels: int, stride: int) -> None:
-    block = WideBlock(channels, 8, stride, dropout=0.0).double().eval()
-    for module in block.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias)
+    block = PreActUnit(channels, 8, stride, PreActConfig(), activated=False).double().eval()
+    first, second = (block.get_submodule(name) for name in ("preact.bn", "branch.act2.bn"))
+    for norm in (first, second):
+        nn.init.normal_(norm.get_parameter("bias"))
     x = torch.randn(2, channels, 6, 6, dtype=torch.float64)
-    active = block.bn1(x).clamp(min=0)
-    y = F.conv2d(active, block.conv1.weight, stride=stride, padding=1)
-    y = F.conv2d(block.bn2(y).clamp(min=0), block.conv2.weight, padding=1)
-    if channels == 8:
-        shortcut = x
-    else:
-        assert block.shortcut is not None
-        shortcut = F.conv2d(active, block.shortcut.weight, stride=stride)
+    active = first(x).clamp(min=0)
+    y = F.conv2d(active, block.get_parameter("branch.conv1.weight"), stride=stride, padding=1)
+    y = F.conv2d(second(y).clamp(min=0), block.get_parameter("branch.conv2.weight"), padding=1)
+    shortcut = x if channels == 8 else F.conv2d(active, block.get_parameter("shortcut.weight"), stride=stride)
     torch.testing.assert_close(block(x), y + shortcut)
 
 
 def test_dropout_lies_between_the_convolutions_of_a_block() -> None:
-    block = WideBlock(4, 64, 1, dropout=0.3)
-    nn.init.constant_(block.bn1.bias, 10.0)  # no activation is 0 by itself
-    nn.init.constant_(block.bn2.bias, 1000.0)
+    block = PreActUnit(4, 64, 1, PreActConfig(dropout=0.3), activated=False)
+    nn.init.constant_(block.get_parameter("preact.bn.bias"), 10.0)  # no activation is 0 by itself
+    nn.init.constant_(block.get_parameter("branch.act2.bn.bias"), 1000.0)
     zeros: list[float] = []
-    for conv in (block.conv1, block.conv2):
-        conv.register_forward_pre_hook(lambda _, inputs: zeros.append((inputs[0] == 0).float().mean().item()))
+    for conv in ("branch.conv1", "branch.conv2"):
+        block.get_submodule(conv).register_forward_pre_hook(
+            lambda _, inputs: zeros.append((inputs[0] == 0).float().mean().item())
+        )
     block(torch.randn(8, 4, 8, 8))
     assert zeros == [0.0, pytest.approx(0.3, abs=0.02)]
     block.eval()(torch.randn(8, 4, 8, 8))
     assert zeros[2:] == [0.0, 0.0]
 
 
+def test_the_stem_stays_as_narrow_as_a_resnets_and_the_first_block_activates_it() -> None:
+    model = build("wrn_16_4").eval()
+    x = model.features(torch.randn(1, 3, 32, 32), ["stem"])["stem"]
+    assert x.shape == (1, 16, 32, 32)
+    assert x.min() < 0
+    unit = model.get_submodule("stages.conv2_x.0")
+    assert isinstance(unit, PreActUnit) and isinstance(unit.preact, nn.Sequential)
+
+
 def test_the_last_stage_ends_normalised_and_activated() -> None:
-    last = build("wrn_16_4").eval().features(torch.randn(1, 3, 32, 32))["stages.conv4"]
+    last = build("wrn_16_4").eval().features(torch.randn(1, 3, 32, 32))["stages.conv4_x"]
     assert last.shape == (1, 256, 8, 8)
     assert last.min() == 0
 
@@ -85,15 +92,9 @@ def test_wide_bottlenecks_are_twice_as_wide_inside_and_the_same_outside(depth: i
     assert wide["stages.conv5_x.2.conv3.weight"].shape == (2048, 1024, 1, 1)
 
 
-def test_a_depth_that_no_three_groups_make_is_refused() -> None:
-    with pytest.raises(UsageError, match="it has 6n \\+ 4 of them") as refusal:
-        build("wrn_28_10", depth=27)
-    assert refusal.value.advice == "depth=22"
-
-
 def test_smallest_size_leaves_four_pixels() -> None:
     with torch.device("meta"):
         model = build("wrn_16_4").eval()
-        assert model.features(torch.zeros(1, 3, 8, 8))["stages.conv4"].shape[2:] == (2, 2)
+        assert model.features(torch.zeros(1, 3, 8, 8))["stages.conv4_x"].shape[2:] == (2, 2)
         with pytest.raises(UsageError, match="7 x 7"):
             model(torch.zeros(1, 3, 7, 7))

@@ -205,3 +205,15 @@ def test_auxiliary_heads_may_be_missing_there_or_here() -> None:
     report = convert_with_report(theirs, bare, "torchvision")
     assert report.taken == report.of == len(without)
     assert all(key.startswith("aux") for key in report.unused) and len(report.unused) == len(theirs) - len(without)
+
+
+@pytest.mark.parametrize(
+    ("family", "theirs", "ours"),
+    [
+        ("convnext", "stages.1.blocks.2.mlp.fc1.weight", "stages.res3.2.branch.pwconv1.weight"),
+        ("convnextv2", "stages.1.blocks.2.mlp.fc1.weight", "stages.res3.2.branch.pwconv1.weight"),
+        ("convnextv2", "stages.1.blocks.2.mlp.grn.weight", "stages.res3.2.branch.grn.gamma"),
+    ],
+)
+def test_a_map_like_another_has_the_others_rules_and_then_its_own(family: str, theirs: str, ours: str) -> None:
+    assert key_map(family, "timm").translate([theirs], [ours]) == {theirs: ours}
