@@ -20,6 +20,7 @@ from lenext.errors import UsageError
 from lenext.experiment.answers import predict_store
 from lenext.experiment.opening import Beginning
 from lenext.experiment.session import card_of, enough_memory, steps_of_an_epoch, total_steps
+from lenext.models.parts import DropPath
 from lenext.training.loop import TrainState, forward, train_epoch
 
 TRIAL_SECONDS = 3.0  # of training steps, cold and warm each
@@ -130,6 +131,9 @@ def training_bytes(beginning: Beginning) -> int:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    for module in state.objective.modules():
+        if isinstance(module, DropPath):
+            module.rate = 0.0  # a batch that drops few branches needs most
     batch = next(_batches(beginning))
     own = [*state.objective.parameters(), *state.objective.buffers()]
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

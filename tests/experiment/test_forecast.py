@@ -132,6 +132,10 @@ def test_frozen_places_take_neither_gradients_nor_momentum() -> None:
     assert training_bytes(trained) - training_bytes(frozen) >= 2 * 4 * head
 
 
+def test_memory_is_that_of_a_batch_that_drops_no_branch() -> None:
+    assert training_bytes(begin_digits(model="stochdepth_resnet_20")) == training_bytes(begin_digits(model="resnet20"))
+
+
 def test_bytes_grow_linearly_with_the_batch() -> None:
     found = [training_bytes(begin_digits(f"training.batch_size={size}")) for size in (16, 32, 48)]
     assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=1e-3)
