@@ -23,12 +23,14 @@ from lenext.models import (
     mobilenetv2,
     mobilenetv3,
     nasnet,
+    nin,
     preact,
     resnet,
     resnext,
     senet,
     vgg,
     wrn,
+    zfnet,
 )
 from lenext.models.classifier import Classifier, NetworkConfig
 
@@ -44,6 +46,8 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "lenet": Family(lenet.VARIANTS, lenet.ALIASES),
     "alexnet": Family(alexnet.VARIANTS, alexnet.ALIASES),
+    "zfnet": Family(zfnet.VARIANTS, zfnet.ALIASES),
+    "nin": Family(nin.VARIANTS, nin.ALIASES),
     "vgg": Family(vgg.VARIANTS, vgg.ALIASES),
     "googlenet": Family(googlenet.VARIANTS, googlenet.ALIASES),
     "inceptionv3": Family(inceptionv3.VARIANTS, inceptionv3.ALIASES),
@@ -70,6 +74,8 @@ NETWORKS: Mapping[type[NetworkConfig], type[Classifier]] = {
     lenet.LeNet5Config: lenet.LeNet5,
     lenet.LeNetConfig: lenet.LeNet,
     alexnet.AlexNetConfig: alexnet.AlexNet,
+    zfnet.ZFNetConfig: zfnet.ZFNet,
+    nin.NiNConfig: nin.NiN,
     vgg.VGGConfig: vgg.VGG,
     googlenet.GoogLeNetConfig: googlenet.GoogLeNet,
     inceptionv3.InceptionV3Config: inceptionv3.InceptionV3,

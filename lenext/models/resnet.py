@@ -11,6 +11,7 @@ Where popular code departs from the paper, both are rows:
   resnet200            as published too, in Table 5 of He et al. 2016 (arXiv 1603.05027) beside its pre-activation form;
                        timm's function, with stride 2 in the 3x3, is resnet200_v1_5
   resnet20, ...        option A, as published; resnet20_b has the projections of many ports
+  resnet_18_d2l        Dive into Deep Learning 1.0, section 8.6: biases, and projections without normalisation
   resnet18_small, ...  Table 1's widths with a 3x3 stem and without the max pool, the usual form for 32x32 images; it is
                        not in the paper, and not the paper's network for CIFAR, which is resnet20 and its kin
 
@@ -55,6 +56,8 @@ class ResNetConfig(NetworkConfig):
     projection: int = 1  # kernel of the projections that have a stride
     pool: Literal["padded", "ceil"] = "padded"  # by a pixel on each side, or rounding up, as Caffe does
     dropout: float = 0.0  # before the linear layer
+    bias: bool = False  # of the convolutions in the stem and in the blocks
+    bare_projection: bool = False  # without batch normalisation
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,6 +119,7 @@ VARIANTS = {
     "plain44":        _cifar(7, "none"),
     "plain56":        _cifar(9, "none"),
     # Not in the paper
+    "resnet_18_d2l":  ResNetConfig(bias=True, bare_projection=True, in_channels=1, num_classes=10, input_size=96),
     "resnet18_small":  _small("basic",      (2, 2, 2, 2)),
     "resnet34_small":  _small("basic",      (3, 4, 6, 3)),
     "resnet50_small":  _small("bottleneck", (3, 4, 6, 3)),
@@ -149,9 +153,9 @@ class BasicBlock(ResidualBlock):
 
     def __init__(self, channels: int, width: int, stride: int, config: ResNetConfig) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=config.bias)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=config.bias)
         self.bn2 = nn.BatchNorm2d(width)
         self.se = SqueezeExcite(width, max(width // config.squeeze, 1)) if config.squeeze else None
         self.shortcut = make_shortcut(channels, width, stride, config)
@@ -172,11 +176,11 @@ class Bottleneck(ResidualBlock):
         first, second = (stride, 1) if config.stride_in == "1x1" else (1, stride)
         inner, outer = width * config.group_width // 64 * config.groups, width * self.expansion
         reduced = inner // 2 if config.halve_first else inner
-        self.conv1 = nn.Conv2d(channels, reduced, 1, first, bias=False)
+        self.conv1 = nn.Conv2d(channels, reduced, 1, first, bias=config.bias)
         self.bn1 = nn.BatchNorm2d(reduced)
-        self.conv2 = nn.Conv2d(reduced, inner, 3, second, padding=1, groups=config.groups, bias=False)
+        self.conv2 = nn.Conv2d(reduced, inner, 3, second, padding=1, groups=config.groups, bias=config.bias)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
+        self.conv3 = nn.Conv2d(inner, outer, 1, bias=config.bias)
         self.bn3 = nn.BatchNorm2d(outer)
         self.se = SqueezeExcite(outer, max(outer // config.squeeze, 1)) if config.squeeze else None
         self.shortcut = make_shortcut(channels, outer, stride, config)
@@ -197,6 +201,8 @@ def make_shortcut(channels: int, out_channels: int, stride: int, config: ResNetC
     if config.shortcut == "A":
         return PadShortcut(out_channels, stride)
     kernel = config.projection if stride > 1 else 1
+    if config.bare_projection:
+        return nn.Conv2d(channels, out_channels, kernel, stride, padding=kernel // 2, bias=config.bias)
     return conv_norm(channels, out_channels, kernel, stride, style=ConvStyle(), activation="none")
 
 
@@ -207,7 +213,7 @@ def make_stem(config: ResNetConfig) -> nn.Sequential:
     deep = [(3, 2, width), (3, 1, width), (3, 1, 2 * width)]
     convs = {"7x7": [(7, 2, width)], "3x3": [(3, 1, width)], "deep": deep}[config.stem]
     for i, (kernel, stride, width) in enumerate(convs, start=1):
-        layers.append((f"conv{i}", nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)))
+        layers.append((f"conv{i}", nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=config.bias)))
         layers.append((f"bn{i}", nn.BatchNorm2d(width)))
         layers.append(("relu" if i == len(convs) else f"relu{i}", nn.ReLU()))
         channels = width
