@@ -5,20 +5,22 @@ its ReLU (equation 2). Its last one has a map for each class; the average of a m
 and no layer is fully connected. Max pools halve the maps, and what every MLP convolution but the last one gives is
 dropped (section 4.1).
 
-The paper prints neither widths nor kernels. Those of nin_cifar10, nin_cifar100 and nin_mnist, and all else here, are
-those of the authors' release (mavenlin/cuda-convnet, folder NIN): pools of 3x3 with stride 2 that round up, 32, 16,
-8 (cut off they would leave 15 and 7), dropout of 0.5 behind each pool, and a ReLU behind the scores too, so that no
-score is negative.
+The paper prints neither widths nor kernels. They are those of the authors' release (mavenlin/cuda-convnet, folder NIN),
+with its pools of 3x3 and stride 2 that round up, 32, 16, 8 (cut off they would leave 15 and 7), and its dropout of 0.5
+behind each pool.
 
-Differences of other code from the paper:
-  second pool     an average in the authors' later Caffe form of nin_cifar10 and in most ports; a maximum in the paper
-                  and the release
-  last ReLU       some ports leave the one behind the scores away
-  nin_imagenet    not in the paper: the authors' network in Caffe's model zoo, with AlexNet's kernels and four MLP
-                  convolutions; dropout behind the last pool only
-  nin_d2l         Dive into Deep Learning 1.0, section 8.3: nin_imagenet for grey images, with pools that cut off and a last
-                  MLP convolution of 10, 10 and 10 channels. The book gives all three the number of classes; here other
-                  classes change the third only, so that the rest can be kept.
+One name, several networks:
+  nin_cifar10_paper  as published: equation 2 and the release have a ReLU behind the maps of the scores too. A class
+                     whose map is negative everywhere gets no gradient and stays lost, as one in ten often does.
+  nin_cifar10        without that ReLU, as nin_cifar100 and nin_mnist are: scores of both signs, and the same parameters
+  nin_imagenet       not in the paper: the authors' network in Caffe's model zoo, with AlexNet's kernels and four MLP
+                     convolutions, that ReLU, and dropout behind the last pool only
+  nin_d2l            Dive into Deep Learning 1.0, section 8.3: nin_imagenet for grey images, with pools that cut off and
+                     a last MLP convolution of 10, 10 and 10 channels. The book gives all three the number of classes;
+                     here other classes change the third only, so that the rest can be kept.
+
+The second pool is an average in the authors' later Caffe form for CIFAR-10 and in most ports; here it is a maximum, as
+in the paper and in the release.
 
 Any size from min_size on: the head averages what it finds.
 """
@@ -38,7 +40,7 @@ class NiNConfig(NetworkConfig):
     """MLP convolutions: the i-th has a kernel of `kernels[i]`, then 1x1, and `widths[i]` are the channels of all these.
 
     The scores are no part of `widths`. stride, padding: of the first convolution; the others keep the size. round_up:
-    how the pools divide. dropout_on: the outputs of which pools.
+    how the pools divide. dropout_on: the outputs of which pools. rectified: a ReLU stands behind the scores' maps.
     """
 
     min_size: int = 4  # the last map is then 1x1
@@ -49,6 +51,7 @@ class NiNConfig(NetworkConfig):
     round_up: bool = True
     dropout: float = 0.5
     dropout_on: Literal["every pool", "last pool"] = "every pool"
+    rectified: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,14 +70,16 @@ IMAGENET = (( 96,  96, 96), (256, 256, 256), (384, 384, 384), (1024, 1024))
 D2L      = (( 96,  96, 96), (256, 256, 256), (384, 384, 384), (  10,   10))
 
 VARIANTS = {
-    "nin_cifar10":  NiNConfig(kernels=(5, 5, 3), widths=CIFAR, num_classes=10,  input_size=32),
-    "nin_cifar100": NiNConfig(kernels=(5, 5, 3), widths=CIFAR, num_classes=100, input_size=32),
-    "nin_mnist":    NiNConfig(kernels=(5, 5, 5), widths=MNIST, num_classes=10,  input_size=28, in_channels=1),
+    "nin_cifar10":       NiNConfig(kernels=(5, 5, 3), widths=CIFAR, num_classes=10,  input_size=32),
+    "nin_cifar10_paper": NiNConfig(kernels=(5, 5, 3), widths=CIFAR, num_classes=10,  input_size=32, rectified=True),
+    "nin_cifar100":      NiNConfig(kernels=(5, 5, 3), widths=CIFAR, num_classes=100, input_size=32),
+    "nin_mnist":         NiNConfig(kernels=(5, 5, 5), widths=MNIST, num_classes=10,  input_size=28, in_channels=1),
     # Not in the paper
-    "nin_imagenet": NiNConfig(kernels=(11, 5, 3, 3), widths=IMAGENET, stride=4, padding=0, dropout_on="last pool",
-                              input_size=227, min_size=39),
-    "nin_d2l":      NiNConfig(kernels=(11, 5, 3, 3), widths=D2L, stride=4, padding=0, dropout_on="last pool",
-                              round_up=False, num_classes=10, in_channels=1, input_size=224, min_size=67),
+    "nin_imagenet":      NiNConfig(kernels=(11, 5, 3, 3), widths=IMAGENET, stride=4, padding=0, rectified=True,
+                                   dropout_on="last pool", input_size=227, min_size=39),
+    "nin_d2l":           NiNConfig(kernels=(11, 5, 3, 3), widths=D2L, stride=4, padding=0, rectified=True,
+                                   dropout_on="last pool", round_up=False, num_classes=10, in_channels=1,
+                                   input_size=224, min_size=67),
 }
 # fmt: on
 
@@ -104,7 +109,7 @@ class NiN(Classifier):
         self.head = named_chain(
             [
                 ("scores", nn.Conv2d(channels, config.num_classes, 1)),
-                ("relu", nn.ReLU()),  # (N, num_classes, 8, 8)
+                ("relu", nn.ReLU() if config.rectified else nn.Identity()),  # (N, num_classes, 8, 8)
                 ("pool", nn.AdaptiveAvgPool2d(1)),
                 ("flatten", nn.Flatten()),  # (N, num_classes)
             ]
@@ -112,7 +117,7 @@ class NiN(Classifier):
 
 
 def mlp_conv(first: nn.Conv2d, widths: tuple[int, ...]) -> nn.Sequential:
-    """Section 3.1: a convolution and, as its perceptron's other layers, 1x1 convolutions to `widths`, each with its ReLU.
+    """Section 3.1: a convolution and its perceptron's other layers, 1x1 convolutions to `widths`, each with its ReLU.
 
     (N, C, H, W) -> (N, the last of the widths, H/stride, W/stride)
     """

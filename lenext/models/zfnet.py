@@ -1,8 +1,8 @@
 """ZFNet (Zeiler & Fergus 2013, "Visualizing and Understanding Convolutional Networks", arXiv 1311.2901).
 
-Figure 3: AlexNet in one column, with 7x7 in place of 11x11 and a stride of 2 in place of 4 in the first convolution, and
-a stride of 2 in the second. Behind the ReLUs of conv1, conv2 and conv5 stand 3x3 max pools with stride 2, behind the
-first two of these "contrast normalisation across feature maps". The head is AlexNet's. The paper's Table 2 has two:
+Figure 3: AlexNet in one column, with 7x7 and a stride of 2 in the first convolution where that has 11x11 and 4, and a
+stride of 2 in the second. Behind the ReLUs of conv1, conv2 and conv5 stand 3x3 max pools with stride 2, behind the
+first two of these contrast normalisation "across feature maps". The head is AlexNet's. The paper's Table 2 has two:
 zfnet_a is Figure 3, zfnet_b has 512, 1024 and 512 maps in conv3 to conv5.
 
 Figure 3 prints map sizes and no padding: 224, 110, 55, 26, 13, 13, 13, 13, 6. 7x7 with stride 2 leaves 109 of 224
@@ -16,8 +16,8 @@ neighbouring channels, and that of Jarrett et al. 2009, which also subtracts a m
 plane. "Across feature maps" is the former; here it has AlexNet's constants, and the place that the figure shows.
 
 Differences of popular code from the paper:
-  padding       conv1 padded by 0, which leaves 109, or by 3 as in the Caffe model "ZF" of SPP-net and Faster R-CNN, which
-                leaves 112, 56, 28 and 14 with conv2 padded by 2 and pools by 1
+  padding       conv1 padded by 0, which leaves 109, or by 3 as in the Caffe model "ZF" of Faster R-CNN, which leaves
+                112, 56, 28 and 14 with conv2 padded by 2 and pools by 1
   contrast      in front of the pool instead of behind it; within a map (ZF), by batch normalisation, or not at all
   zfnet_small   for 32x32 images, not in the paper: the convolutions of Figure 3 padded by half of their kernels, and
                 one linear layer. The pools round up, which lets 28x28 images in (14, 7, 4, 2, 1).
