@@ -2,8 +2,8 @@
 
 An MLP convolution (section 3.1) slides a small perceptron over the image: a convolution and 1x1 convolutions, each with
 its ReLU (equation 2). Its last one has a map for each class; the average of a map is the class's score (section 3.2),
-and no layer is fully connected. Max pools halve the maps, and what every MLP convolution but the last one gives is
-dropped (section 4.1).
+and no layer is fully connected. Max pools halve the maps, and dropout stands behind all but the last MLP convolution
+(section 4.1).
 
 The paper prints neither widths nor kernels. They are those of the authors' release (mavenlin/cuda-convnet, folder NIN),
 with its pools of 3x3 and stride 2 that round up, 32, 16, 8 (cut off they would leave 15 and 7), and its dropout of 0.5

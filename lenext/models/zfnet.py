@@ -8,8 +8,7 @@ zfnet_a is Figure 3, zfnet_b has 512, 1024 and 512 maps in conv3 to conv5.
 Figure 3 prints map sizes and no padding: 224, 110, 55, 26, 13, 13, 13, 13, 6. 7x7 with stride 2 leaves 109 of 224
 unpadded pixels and 110 where they are padded by 1. Unpadded pools that round up then leave 55 and 13, and 26 follows
 from 55 without padding. cuda-convnet gives the same sizes without any padding, since its convolutions round up too:
-there the zeros are on the right and at the bottom, with a padding of 1 on the left and at the top. The weights are the
-same ones, moved by a pixel.
+there the zeros are on the right and at the bottom, with a padding of 1 on the left and at the top.
 
 The paper gives the normalisation no constants, but the names of two: AlexNet's, which divides by the energy of
 neighbouring channels, and that of Jarrett et al. 2009, which also subtracts a mean over a neighbourhood in the
