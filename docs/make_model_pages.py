@@ -60,6 +60,15 @@ PAGES = {
         Block("alexnet", "stages.conv1", "The first layer."),
         Block("alexnet", "head", "The head."),
     )),
+    "zfnet": Page("ZFNet", (
+        Block("zfnet_a", "stages.conv1", "The first layer: 7x7 with stride 2 (Figure 3)."),
+        Block("zfnet_a", "stages.pool1", "Its pool, and the normalisation behind it."),
+        Block("zfnet_a", "head", "The head, which is AlexNet's."),
+    )),
+    "nin": Page("NiN", (
+        Block("nin_cifar10", "stages.mlpconv1", "An MLP convolution (Figure 1b): a small perceptron on each patch."),
+        Block("nin_cifar10_paper", "head", "The head as published: a rectified map for each class, and its average."),
+    )),
     "vgg": Page("VGG", (
         Block("vgg16", "stages.conv3", "The third group of configuration D."),
         Block("vgg16_bn", "stages.conv1", "The first group with batch normalisation."),

@@ -23,6 +23,7 @@ from lenext.models import (
     mobilenetv2,
     mobilenetv3,
     nasnet,
+    nin,
     preact,
     resnet,
     resnext,
@@ -30,6 +31,7 @@ from lenext.models import (
     stochdepth,
     vgg,
     wrn,
+    zfnet,
 )
 from lenext.models.classifier import Classifier, NetworkConfig
 
@@ -45,6 +47,8 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "lenet": Family(lenet.VARIANTS, lenet.ALIASES),
     "alexnet": Family(alexnet.VARIANTS, alexnet.ALIASES),
+    "zfnet": Family(zfnet.VARIANTS, zfnet.ALIASES),
+    "nin": Family(nin.VARIANTS, nin.ALIASES),
     "vgg": Family(vgg.VARIANTS, vgg.ALIASES),
     "googlenet": Family(googlenet.VARIANTS, googlenet.ALIASES),
     "inceptionv3": Family(inceptionv3.VARIANTS, inceptionv3.ALIASES),
@@ -72,6 +76,8 @@ NETWORKS: Mapping[type[NetworkConfig], type[Classifier]] = {
     lenet.LeNet5Config: lenet.LeNet5,
     lenet.LeNetConfig: lenet.LeNet,
     alexnet.AlexNetConfig: alexnet.AlexNet,
+    zfnet.ZFNetConfig: zfnet.ZFNet,
+    nin.NiNConfig: nin.NiN,
     vgg.VGGConfig: vgg.VGG,
     googlenet.GoogLeNetConfig: googlenet.GoogLeNet,
     inceptionv3.InceptionV3Config: inceptionv3.InceptionV3,

@@ -83,6 +83,23 @@ def pooled_linear(features: int, num_classes: int, dropout: float = 0.0) -> nn.S
     return named_chain([*layers, ("fc", nn.Linear(features, num_classes))])
 
 
+def fc_head(channels: int, side: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """fc6 and fc7 with dropout, and fc8, on a map of `side` pixels: (N, channels, H, W) -> (N, num_classes)."""
+    return named_chain(
+        [
+            ("pool", nn.AdaptiveAvgPool2d(side)),
+            ("flatten", nn.Flatten()),
+            ("fc6", nn.Linear(channels * side * side, 4096)),
+            ("relu6", nn.ReLU()),
+            ("drop6", nn.Dropout(dropout)),
+            ("fc7", nn.Linear(4096, 4096)),
+            ("relu7", nn.ReLU()),
+            ("drop7", nn.Dropout(dropout)),
+            ("fc8", nn.Linear(4096, num_classes)),
+        ]
+    )
+
+
 class SqueezeExcite(nn.Module):
     """Scale each channel by a gate that all of them decide on (Hu et al. 2017, equations 2 to 4).
 

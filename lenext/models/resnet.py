@@ -8,11 +8,11 @@ have B, as in Table 4 and in popular code.
 Where popular code departs from the paper, both are rows:
   resnet50, 101, 152   stride 2 in the 3x3 convolution of a bottleneck ("v1.5", torchvision's and timm's function)
   resnet50_v1, ...     stride 2 in the first 1x1 convolution, as published
-  resnet200            as published too, in Table 5 of He et al. 2016 (arXiv 1603.05027) beside its pre-activation form;
-                       timm's function, with stride 2 in the 3x3, is resnet200_v1_5
+  resnet200            as published too, in Table 5 of He et al. 2016 (arXiv 1603.05027); resnet200_v1_5 is timm's
   resnet20, ...        option A, as published; resnet20_b has the projections of many ports
-  resnet18_small, ...  Table 1's widths with a 3x3 stem and without the max pool, the usual form for 32x32 images; it is
-                       not in the paper, and not the paper's network for CIFAR, which is resnet20 and its kin
+  resnet_18_d2l        Dive into Deep Learning 1.0, section 8.6: biases, and projections without normalisation
+  resnet18_small, ...  in no paper: Table 1's widths with a 3x3 stem and without the max pool, as usual for 32x32 images;
+                       the paper's networks for CIFAR are resnet20 and its kin
 
 The max pool belongs to conv2_x, as in Table 1. Sizes: any from min_size on, since the head averages what it finds. The
 ImageNet rows start at 64, where the last map is 2x2; at 32 it is one pixel, and the small row is the better network.
@@ -35,10 +35,7 @@ from lenext.models.parts import DropPath, PadShortcut, SqueezeExcite, linear_rat
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConfig(NetworkConfig):
-    """One column of Table 1: stage i has `repeats[i]` blocks of `width * 2**i` channels (four times that outside).
-
-    From `groups` on, what the networks after it change.
-    """
+    """One column of Table 1: stage i has `repeats[i]` blocks of `width * 2**i` channels (four times that outside)."""
 
     min_size: int = 64
     block: Literal["basic", "bottleneck"] = "basic"
@@ -47,6 +44,7 @@ class ResNetConfig(NetworkConfig):
     shortcut: Literal["A", "B", "C", "none"] = "B"
     stride_in: Literal["1x1", "3x3"] = "3x3"  # which convolution of a bottleneck takes the stride
     stem: Literal["7x7", "3x3", "deep"] = "7x7"  # with stride 2 and a max pool, with neither, or three 3x3 for the 7x7
+    # what the networks after it change
     groups: int = 1  # of a bottleneck's 3x3 convolution
     group_width: int = 64  # channels of each of them in a stage of 64
     halve_first: bool = False  # a bottleneck's first 1x1 makes half as many channels as its 3x3
@@ -56,6 +54,8 @@ class ResNetConfig(NetworkConfig):
     dropout: float = 0.0  # before the linear layer
     drop_path: float = 0.0  # of the last block
     drop_per: Literal["image", "batch"] = "image"
+    bias: bool = False  # of the convolutions in the stem and in the blocks
+    bare_projection: bool = False  # without batch normalisation
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,6 +117,7 @@ VARIANTS = {
     "plain44":        _cifar(7, "none"),
     "plain56":        _cifar(9, "none"),
     # Not in the paper
+    "resnet_18_d2l":  ResNetConfig(bias=True, bare_projection=True, in_channels=1, num_classes=10, input_size=96),
     "resnet18_small":  _small("basic",      (2, 2, 2, 2)),
     "resnet34_small":  _small("basic",      (3, 4, 6, 3)),
     "resnet50_small":  _small("bottleneck", (3, 4, 6, 3)),
@@ -158,9 +159,9 @@ class BasicBlock(ResidualBlock):
 
     def __init__(self, channels: int, width: int, stride: int, config: ResNetConfig, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=config.bias)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=config.bias)
         self.bn2 = nn.BatchNorm2d(width)
         self.surround(channels, width, stride, config, drop_path)
 
@@ -180,11 +181,11 @@ class Bottleneck(ResidualBlock):
         first, second = (stride, 1) if config.stride_in == "1x1" else (1, stride)
         inner, outer = width * config.group_width // 64 * config.groups, width * self.expansion
         reduced = inner // 2 if config.halve_first else inner
-        self.conv1 = nn.Conv2d(channels, reduced, 1, first, bias=False)
+        self.conv1 = nn.Conv2d(channels, reduced, 1, first, bias=config.bias)
         self.bn1 = nn.BatchNorm2d(reduced)
-        self.conv2 = nn.Conv2d(reduced, inner, 3, second, padding=1, groups=config.groups, bias=False)
+        self.conv2 = nn.Conv2d(reduced, inner, 3, second, padding=1, groups=config.groups, bias=config.bias)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
+        self.conv3 = nn.Conv2d(inner, outer, 1, bias=config.bias)
         self.bn3 = nn.BatchNorm2d(outer)
         self.surround(channels, outer, stride, config, drop_path)
 
@@ -205,6 +206,8 @@ def make_shortcut(channels: int, out_channels: int, stride: int, config: ResNetC
     if config.shortcut == "A":
         return PadShortcut(out_channels, stride)
     kernel = config.projection if stride > 1 else 1
+    if config.bare_projection:
+        return nn.Conv2d(channels, out_channels, kernel, stride, padding=kernel // 2, bias=config.bias)
     return conv_norm(channels, out_channels, kernel, stride, style=ConvStyle(), activation="none")
 
 
@@ -215,7 +218,7 @@ def make_stem(config: ResNetConfig) -> nn.Sequential:
     deep = [(3, 2, width), (3, 1, width), (3, 1, 2 * width)]
     convs = {"7x7": [(7, 2, width)], "3x3": [(3, 1, width)], "deep": deep}[config.stem]
     for i, (kernel, stride, width) in enumerate(convs, start=1):
-        layers.append((f"conv{i}", nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)))
+        layers.append((f"conv{i}", nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=config.bias)))
         layers.append((f"bn{i}", nn.BatchNorm2d(width)))
         layers.append(("relu" if i == len(convs) else f"relu{i}", nn.ReLU()))
         channels = width

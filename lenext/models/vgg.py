@@ -9,6 +9,7 @@ Differences of popular code from the paper:
   other sizes   the paper slides fc6 to fc8 over larger images (dense evaluation) and averages; here, as in torchvision,
                 the last map is averaged to 7x7, which is the identity at 224. Its errors are those of dense
                 evaluation, below what one 224 crop gives.
+  vgg11_d2l     Dive into Deep Learning 1.0, section 8.2: a quarter of the widths, for grey images
   *_small       the common form for 32x32 images, not in the paper: batch normalisation, the average of the last map,
                 one linear layer. The pools round up, which is nothing at 32 and lets 28x28 images in (28, 14, 7, 4,
                 2, 1). Parameters by hand: vgg11_small 9,217,728 + 2,752 convolution weights and biases, 5,504 of
@@ -24,17 +25,18 @@ from torch import nn
 
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier, NetworkConfig
-from lenext.models.parts import LocalResponseNorm, named_chain, pooled_linear
+from lenext.models.parts import LocalResponseNorm, fc_head, named_chain, pooled_linear
 
 WIDTHS = (64, 128, 256, 512, 512)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VGGConfig(NetworkConfig):
-    """One column of Table 1; group i has `repeats[i]` convolutions of WIDTHS[i] channels."""
+    """One column of Table 1; group i has `repeats[i]` convolutions of `widths[i]` channels."""
 
     min_size: int = 64  # the last map is then 2x2 at least
     repeats: tuple[int, ...] = (1, 1, 2, 2, 2)
+    widths: tuple[int, ...] = WIDTHS
     pointwise: bool = False  # the last convolution of groups 3, 4 and 5 is 1x1
     response_norm: bool = False
     batch_norm: bool = False
@@ -43,12 +45,13 @@ class VGGConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.repeats) != len(WIDTHS):
-            raise UsageError(
-                f"cannot build VGG with repeats = {self.repeats}",
-                why=f"it has {len(WIDTHS)} groups of convolutions",
-                advice="one number for each group, as in repeats=(1, 1, 2, 2, 2)",
-            )
+        for field, value in (("repeats", self.repeats), ("widths", self.widths)):
+            if len(value) != len(WIDTHS):
+                raise UsageError(
+                    f"cannot build VGG with {field} = {value}",
+                    why=f"it has {len(WIDTHS)} groups of convolutions",
+                    advice=f"one number for each group, as in {field}={getattr(VGGConfig, field)}",
+                )
 
 
 def _small(repeats: tuple[int, ...]) -> VGGConfig:
@@ -70,6 +73,7 @@ VARIANTS = {
     "vgg13_bn":  VGGConfig(repeats=(2, 2, 2, 2, 2), batch_norm=True),
     "vgg16_bn":  VGGConfig(repeats=(2, 2, 3, 3, 3), batch_norm=True),
     "vgg19_bn":  VGGConfig(repeats=(2, 2, 4, 4, 4), batch_norm=True),
+    "vgg11_d2l": VGGConfig(repeats=(1, 1, 2, 2, 2), widths=(16, 32, 64, 128, 128), in_channels=1, num_classes=10),
     "vgg11_small": _small((1, 1, 2, 2, 2)),
     "vgg16_small": _small((2, 2, 3, 3, 3)),
 }
@@ -88,12 +92,12 @@ class VGG(Classifier):
         self.stem = nn.Identity()
         channels = config.in_channels
         stages = []
-        for number, (repeats, width) in enumerate(zip(config.repeats, WIDTHS, strict=True), start=1):
+        for number, (repeats, width) in enumerate(zip(config.repeats, config.widths, strict=True), start=1):
             stages.append((f"conv{number}", group(number, channels, width, repeats, config)))
             channels = width
         self.stages = named_chain(stages)  # (N, 64, 112, 112), (N, 128, 56, 56), (N, 256, 28, 28), ... (N, 512, 7, 7)
         if config.head == "fc":
-            self.head = fc_head(channels, config)  # (N, num_classes)
+            self.head = fc_head(channels, 7, config.num_classes, config.dropout)  # (N, num_classes)
         else:
             self.head = pooled_linear(channels, config.num_classes)
 
@@ -111,20 +115,3 @@ def group(number: int, channels: int, width: int, repeats: int, config: VGGConfi
             layers.append(("lrn1", LocalResponseNorm()))
         channels = width
     return named_chain([*layers, (f"pool{number}", nn.MaxPool2d(2, ceil_mode=config.head == "pooled"))])
-
-
-def fc_head(channels: int, config: VGGConfig) -> nn.Sequential:
-    """fc6 and fc7 with dropout, and fc8, on a 7x7 map: (N, channels, H, W) -> (N, num_classes)."""
-    return named_chain(
-        [
-            ("pool", nn.AdaptiveAvgPool2d(7)),
-            ("flatten", nn.Flatten()),
-            ("fc6", nn.Linear(channels * 7 * 7, 4096)),
-            ("relu6", nn.ReLU()),
-            ("drop6", nn.Dropout(config.dropout)),
-            ("fc7", nn.Linear(4096, 4096)),
-            ("relu7", nn.ReLU()),
-            ("drop7", nn.Dropout(config.dropout)),
-            ("fc8", nn.Linear(4096, config.num_classes)),
-        ]
-    )

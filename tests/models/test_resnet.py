@@ -133,3 +133,13 @@ def test_resnet200_has_sixteen_more_units_than_resnet152_all_on_the_28_map() -> 
     assert own - theirs == 16 * (17 * 128**2 + 12 * 128)
     assert VARIANTS["resnet200"].repeats == (3, 8 + 16, 36, 3)
     assert stride == (2, 2)
+
+
+def test_the_textbooks_resnet18_has_biases_and_projections_without_normalisation() -> None:
+    with torch.device("meta"):
+        model = build("resnet_18_d2l")
+    convolutions = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    assert all(conv.bias is not None for conv in convolutions.values())
+    bare = [name for name, conv in convolutions.items() if conv.kernel_size == (1, 1)]
+    assert bare == [f"stages.conv{stage}_x.0.shortcut" for stage in (3, 4, 5)]
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == 17  # one of them in the stem

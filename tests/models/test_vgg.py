@@ -106,3 +106,10 @@ def test_dropout_is_off_when_evaluating_and_on_when_training() -> None:
 def test_other_than_five_groups_are_refused() -> None:
     with pytest.raises(UsageError, match="it has 5 groups"):
         build("vgg11", repeats=(1, 1))
+
+
+def test_the_textbooks_vgg11_has_a_quarter_of_the_widths() -> None:
+    book, paper = convolutions("vgg11_d2l"), convolutions("vgg11")
+    assert [4 * conv.out_channels for conv in book] == [conv.out_channels for conv in paper]
+    with pytest.raises(UsageError, match="widths"):
+        build("vgg11", widths=(16, 32))
