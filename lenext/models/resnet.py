@@ -11,8 +11,7 @@ Where popular code departs from the paper, both are rows:
   resnet200            as published too, in Table 5 of He et al. 2016 (arXiv 1603.05027); resnet200_v1_5 is timm's
   resnet20, ...        option A, as published; resnet20_b has the projections of many ports
   resnet_18_d2l        Dive into Deep Learning 1.0, section 8.6: biases, and projections without normalisation
-  resnet18_small, ...  in no paper: Table 1's widths with a 3x3 stem and without the max pool, as usual for 32x32 images;
-                       the paper's networks for CIFAR are resnet20 and its kin
+  resnet18_small, ...  in no paper: with a 3x3 stem and no max pool, as usual for 32x32; the paper's are resnet20, ...
 
 The max pool belongs to conv2_x, as in Table 1. Sizes: any from min_size on, since the head averages what it finds. The
 ImageNet rows start at 64, where the last map is 2x2; at 32 it is one pixel, and the small row is the better network.
