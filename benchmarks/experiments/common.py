@@ -174,8 +174,12 @@ def tell(
 def draw_curves(
     options: Options, panels: Mapping[str, Curves], *, vertical: str, logarithmic: bool = False, stem: str = "curves"
 ) -> None:
-    """Draw a panel for each horizontal axis: the mean over the seeds as a line in the band of its interval."""
+    """Draw a panel for each horizontal axis: the mean over the seeds as a line in the band of its interval.
+
+    Values are fractions, written as per cent, or logarithmic.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     columns, rows = min(len(panels), 2), -(-len(panels) // 2)
     with styled_for_files(stem):
@@ -190,7 +194,11 @@ def draw_curves(
                 axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.set_xlabel(horizontal)
             axes.grid(axis="y")
-            axes.set_yscale("log" if logarithmic else "linear")
+            if logarithmic:
+                axes.set_yscale("log")
+            else:
+                axes.set_ylim(-0.02, 1.02)
+                axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         for row in grid:
             row[0].set_ylabel(vertical)
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)

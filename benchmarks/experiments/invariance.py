@@ -26,7 +26,7 @@ from lenext.judge.metrics import measure
 
 
 def affine(images: Tensor, degrees: float = 0.0, scale: float = 1.0, shift: float = 0.0) -> Tensor:
-    """Turn, enlarge and move down uint8 images (N, C, H, W); shift in heights of the image; outside is 0."""
+    """Turn clockwise, enlarge and move down uint8 images (N, C, H, W); shift in heights of the image; outside is 0."""
     cos, sin = (f(math.radians(degrees)) / scale for f in (math.cos, math.sin))
     matrix = torch.tensor([[cos, sin, -2 * shift * sin], [-sin, cos, -2 * shift * cos]])
     grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)

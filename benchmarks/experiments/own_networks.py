@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.experiments.common import Options
+from benchmarks.experiments.common import QUICK, Options
 from lenext.cli.output import say
 from lenext.data.batches import train_batches
 from lenext.data.config import DataConfig
@@ -34,7 +34,11 @@ class Fitted:
 def fit(options: Options, make: Callable[[int, int], Classifier], seed: int, settings: Sequence[str] = ()) -> Fitted:
     """Train `make(channels, classes)` as `lenext train` would, and validate it after every epoch."""
     recipe = next((s.partition("=")[2] for s in settings if s.startswith("recipe=")), "one_cycle")
-    told = [f"training.epochs={options.epochs}", *(s for s in settings if not s.startswith("recipe="))]
+    told = [
+        f"training.epochs={options.epochs}",
+        *QUICK * options.quick,
+        *(s for s in settings if not s.startswith("recipe=")),
+    ]
     source = find_source(options.data, options.root)
     data = DataConfig(name=source.name, root=options.root)
     experiment, _ = compose(data, source, ROW, recipe=recipe, seed=seed, settings=told)

@@ -149,6 +149,10 @@ def compose_variant(
         raise UsageError("cannot sweep", why="it takes a network", advice="--model lenet5_relu, or --vary model=...")
     data = DataConfig(name=source.name, root=root)
     experiment, decided = compose(data, source, seed=seed, settings=settings, **names)
+    if experiment.seed != seed:
+        raise UsageError(
+            "cannot sweep", why="a setting fixes the seed, and seeds are counted from 0", advice="--seeds 3"
+        )
     get_config(experiment.model, **experiment.network)
     if not experiment.data.validation and not {"validation", "all"} & set(source.counts):
         why = "settings are chosen on held-out images, and none are held out"

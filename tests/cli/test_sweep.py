@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
+import signal
 import statistics
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +72,21 @@ def test_failed_run_is_told_in_the_table_and_by_the_exit_code(lenext: Lenext) ->
     assert "failed" not in trained
     assert "1 of 2 runs failed (exit 7)" in answer.err
     assert lenext(*words).code == 7
+
+
+def test_ctrl_c_saves_and_prints_the_command_that_goes_on(lenext: Lenext, tmp_path: Path) -> None:
+    run = tmp_path / "s" / "network.pooling=average" / "seed-0"
+
+    def interrupt() -> None:
+        while not (run / "run.json").is_file() or runs.load_run(run)["status"] != "running":
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    answer = lenext(*SWEEP[:4], "--seeds", "2", *SMALL, "--set", "training.epochs=9999", "--run", "s")
+    assert answer.code == 130
+    assert "try:  lenext sweep digits --vary model.pooling=average,max --model lenet5_relu" in answer.err
+    assert runs.load_run(run)["status"] == "interrupted"
 
 
 def test_another_command_in_the_folder_is_a_conflict(lenext: Lenext) -> None:

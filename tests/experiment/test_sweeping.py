@@ -124,6 +124,7 @@ def test_folder_names_are_one_short_plain_part_of_a_path_each() -> None:
         (asked("training.epochs=1,2", model="", settings=()), "--model"),
         (asked("size=28,30"), "--size 28"),
         (asked(*POOLING, settings=("data.validation=0",)), "held out"),
+        (asked(*POOLING, settings=("seed=7",)), "fixes the seed"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_anything_is_written(
