@@ -20,18 +20,18 @@ ALEXNET = ("model=alexnet_small", "recipe=one_cycle", "training.optimizer.rate=0
 ABLATIONS: dict[str, dict[str, Sequence[str]]] = {
     # the first is said to be better than each of the others
     "dropout": {
-        "dropout 0.3": ("model=wrn_16_4", "recipe=resnet_cifar", "network.dropout=0.3"),
-        "no dropout": ("model=wrn_16_4", "recipe=resnet_cifar", "network.dropout=0.0"),
+        "dropout-0.3": ("model=wrn_16_4", "recipe=resnet_cifar", "network.dropout=0.3"),
+        "no-dropout": ("model=wrn_16_4", "recipe=resnet_cifar", "network.dropout=0.0"),
     },
     "augmentation": {
-        "crops and mirroring": RESNET,
+        "crops+mirroring": RESNET,
         "crops": (*RESNET, "augment.flip=false"),
         "none": (*RESNET, "augment.flip=false", "augment.pad=0"),
     },
-    "response_norm": {"LRN": (*ALEXNET, "network.norm=paper"), "no LRN": (*ALEXNET, "network.norm=none")},
-    "batch_norm": {"BN": (*VGG, "network.batch_norm=true"), "no BN": (*VGG, "network.batch_norm=false")},
+    "response_norm": {"LRN": (*ALEXNET, "network.norm=paper"), "no-LRN": (*ALEXNET, "network.norm=none")},
+    "batch_norm": {"BN": (*VGG, "network.batch_norm=true"), "no-BN": (*VGG, "network.batch_norm=false")},
     "bn_batch": {
-        f"batches of {size}": (*RESNET, f"training.batch_size={size}", f"training.optimizer.rate={0.1 * size / 128}")
+        f"batch-{size}": (*RESNET, f"training.batch_size={size}", f"training.optimizer.rate={0.1 * size / 128}")
         for size in (128, 16, 4, 2)
     },
 }

@@ -165,6 +165,7 @@ def tell(
         cells.append((name, str(len(values)), f"{scale * mean:.2f}{unit}", interval))
     put(table(cells, right=(1, 2, 3)))
     verdicts = [f"{claim.text}: {claim.verdict(groups)}" for claim in claims]
+    options.out.mkdir(parents=True, exist_ok=True)
     with styled_for_files(stem):
         paths = save_figure(draw_groups(groups, label=label, percent=percent), options.out / stem)
     put("\n".join([*verdicts, *map(str, paths)]))
@@ -179,8 +180,9 @@ def draw_curves(
     Values are fractions, written as per cent, or logarithmic.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+    options.out.mkdir(parents=True, exist_ok=True)
     columns, rows = min(len(panels), 2), -(-len(panels) // 2)
     with styled_for_files(stem):
         figure = Figure(figsize=(5.2 if columns == 1 else 7.2, 0.9 + 2.5 * rows), layout="constrained")
@@ -193,6 +195,7 @@ def draw_curves(
                 axes.plot(x, middle, color=colour, label=name, marker="o")
                 axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.set_xlabel(horizontal)
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=horizontal in ("epoch", "layer")))
             axes.grid(axis="y")
             if logarithmic:
                 axes.set_yscale("log")

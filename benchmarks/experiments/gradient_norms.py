@@ -67,9 +67,8 @@ def main(words: Sequence[str] | None = None) -> list[str]:
     count = 64 if options.quick else 256
     images = torch.stack(store.read(range(count))).float()
     images, labels = (images - images.mean()) / images.std(), torch.from_numpy(store.labels[:count])
-    seeds = range(options.seeds if options.quick else max(options.seeds, 10))
+    seeds = range(max(options.seeds, 10))  # one backward pass each
     norms = {name: [gradient_norms(name, images, labels, seed) for seed in seeds] for name in CHAINS}
-    options.out.mkdir(parents=True, exist_ok=True)
     curves = {name: (range(1, LAYERS + 1), found) for name, found in norms.items()}
     draw_curves(options, {"layer": curves}, vertical="gradient norm", logarithmic=True)
     groups = {name: [math.log10(one[0] / one[-1]) for one in found] for name, found in norms.items()}
