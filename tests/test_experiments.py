@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.experiments import gradient_norms
+from benchmarks.experiments import ablations, gradient_norms
 from benchmarks.experiments.common import Claim, epochs_to_training_error, training_error, validation_error
 from benchmarks.experiments.identity_copy import deepen
 from benchmarks.experiments.invariance import affine, noisy
+from lenext.data.sources import find_source
+from lenext.experiment.sweeping import Sweep, compose_variant
 from lenext.models.catalog import VARIANTS, build
 from lenext.models.resnet import ResNet
 
@@ -81,6 +83,16 @@ def test_quick_form_ends_in_verdicts_and_figures(name: str, tmp_path: Path) -> N
     verdicts = importlib.import_module(f"benchmarks.experiments.{name}").main(["--quick", "--out", str(tmp_path)])
     assert verdicts
     assert {path.suffix for path in tmp_path.glob("*.*")} == {".svg", ".png"}
+
+
+def test_every_ablation_is_a_setting_that_can_be() -> None:
+    """The quick form trains some of them only."""
+    source = find_source("digits", "")
+    for variants in ablations.ABLATIONS.values():
+        named = {name: tuple(own) for name, own in variants.items()}
+        sweep = Sweep(data="digits", settings=("training.epochs=1",), variants=named)
+        found = [compose_variant(sweep, name, 0, source)[0] for name in named]
+        assert len(set(map(repr, found))) == len(named)
 
 
 def test_every_experiment_says_what_it_claims_after_whom_and_how_it_is_run() -> None:
