@@ -31,6 +31,7 @@ LAST = "last"
 GALLERY_NPZ = "gallery.npz"
 DATA_JSON = "data.json"
 REPORT_HTML = "report.html"
+SWEEP_JSON = "sweep.json"
 WRITTEN_ONCE = (CONFIG_TOML, SPLIT_CSV, ENVIRONMENT_JSON)
 
 

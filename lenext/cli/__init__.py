@@ -18,6 +18,7 @@ VERBS = {
     "data": ("verb_data:app", "list the data sets, get one; check, show or pack your own"),
     "weights": ("verb_weights:app", "list published weights, get them, import a file of them"),
     "train": ("verb_train:train_network", "train a network on a data set, or go on with a run"),
+    "sweep": ("verb_sweep:sweep_settings", "train with every combination of settings, and compare"),
     "eval": ("verb_eval:evaluate_run", "judge a run on its test split"),
     "predict": ("verb_predict:predict_files", "classify image files with a run"),
     "report": ("verb_report:write_page", "write a run's report, one offline page"),

@@ -56,6 +56,7 @@ def compose(
     recipe, size: without them the network's own recipe and the size of the written rule (`lenext.models.sizing`).
     Settings come last and win over everything, the later over the earlier.
     """
+    settings = [own_key(setting) for setting in settings]
     _refuse_names(settings)
     row, pixels, network, sentence = _choose_network(source, model, weights, size)
     recipe = recipe or (FINE_TUNING if weights else default_recipe(row, max(source.native_size or (0,))))
@@ -113,6 +114,11 @@ def checkpoint_folder(path: Path) -> Path:
 def with_epochs(epochs: int | None) -> list[str]:
     """The setting for a number of epochs, or none where the recipe's holds."""
     return [] if epochs is None else [f"training.epochs={epochs}"]
+
+
+def own_key(setting: str) -> str:
+    """The setting under the key of `config.toml`: `model.pooling=max` is another spelling of `network.pooling=max`."""
+    return f"network.{setting.removeprefix('model.')}" if setting.startswith("model.") else setting
 
 
 def command_line(experiment: Experiment, settings: Sequence[str], thread_count: int) -> str:

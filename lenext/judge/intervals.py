@@ -1,6 +1,8 @@
-"""95 % intervals of proportions, and of what is a function of one."""
+"""95 % intervals of proportions, of what is a function of one, and of the mean over runs."""
 
 import math
+import statistics
+from collections.abc import Sequence
 
 from lenext.errors import UsageError
 
@@ -34,3 +36,38 @@ def f1_interval(hits: int, misses: int) -> tuple[float, float]:
     """
     low, high = wilson(hits, hits + misses)
     return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def student_t(degrees: int, share: float = 0.95) -> float:
+    """The t beyond which Student's distribution (1908) has 1 - `share` in its two tails together.
+
+    The probability between -t and t is a finite sum in the angle atan(t / sqrt(degrees)) (Abramowitz and Stegun 1964,
+    26.7.3 and 26.7.4), whose root is found by halving.
+    """
+    if degrees < 1:
+        raise UsageError(
+            "no interval", why=f"Student's t has 1 degree of freedom or more, not {degrees}", advice="more runs"
+        )
+    low, high = 0.0, math.pi / 2
+    while low < (angle := (low + high) / 2) < high:
+        low, high = (angle, high) if _between(angle, degrees) < share else (low, angle)
+    return math.sqrt(degrees) * math.tan(low)
+
+
+def _between(angle: float, degrees: int) -> float:
+    """The probability of Student's distribution between -t and t, t being sqrt(degrees) tan(angle)."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd, total = degrees % 2, 0.0
+    term = cosine if odd else 1.0
+    for power in range(odd, degrees - 1, 2):
+        total += term
+        term *= (power + 1) / (power + 2) * cosine**2
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean of independent runs and the half width of its interval by Student's t, None where one run tells none."""
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return mean, None
+    return mean, student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))

@@ -57,7 +57,7 @@ def line_chart(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    with _styled(key):
+    with styled(key):
         height = SMALL_HEIGHT if small else HEIGHT
         figure = Figure(figsize=(WIDTH, height))
         box = (LEFT / WIDTH, BOTTOM / height, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + TOP) / height)
@@ -94,7 +94,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin], *, key: str, description: 
     from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
     filled = [one for one in bins if one.count]
-    with _styled(key):
+    with styled(key):
         figure = Figure(figsize=(WIDTH, TALL_HEIGHT))
         left, width = LEFT / WIDTH, 1 - (LEFT + NO_NAMES) / WIDTH
         lower = figure.add_axes((left, BOTTOM / TALL_HEIGHT, width, COUNTS_HEIGHT / TALL_HEIGHT))
@@ -126,7 +126,8 @@ def reliability_chart(bins: Sequence[ReliabilityBin], *, key: str, description: 
 
 
 @contextlib.contextmanager
-def _styled(key: str) -> Iterator[None]:
+def styled(key: str) -> Iterator[None]:
+    """Draw within in the page's style; `key` makes the ids of an SVG the same each time."""
     import matplotlib
 
     with matplotlib.rc_context():

@@ -1,10 +1,11 @@
+import importlib
 import math
 
 import numpy as np
 import pytest
 
 from lenext.errors import UsageError
-from lenext.judge.intervals import f1_interval, wilson
+from lenext.judge.intervals import f1_interval, mean_interval, student_t, wilson
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,25 @@ def test_f1_interval_holds_the_true_f1_about_nineteen_times_in_twenty(n: int, sh
         low, high = f1_interval(hits, false + missed)
         held += low <= truth <= high
     assert 0.93 < held / len(draws) < 0.98  # 4000 draws: a standard deviation is 0.0035
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 10, 30, 31, 999])
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
+def test_students_t_is_scipys(degrees: int, share: float) -> None:
+    stats = importlib.import_module("scipy.stats")  # which scikit-learn brings; it has no types
+    assert student_t(degrees, share) == pytest.approx(stats.t.ppf((1 + share) / 2, degrees), rel=1e-9)
+
+
+def test_students_t_has_the_values_of_the_tables() -> None:
+    # any table of the distribution, two tails of 5 %: 1, 2, 4, 9 degrees of freedom
+    assert [round(student_t(degrees), 3) for degrees in (1, 2, 4, 9)] == [12.706, 4.303, 2.776, 2.262]
+    with pytest.raises(UsageError):
+        student_t(0)
+
+
+def test_interval_of_a_mean_by_hand() -> None:
+    mean, half = mean_interval([0.90, 0.92, 0.94])  # deviation 0.02
+    assert mean == pytest.approx(0.92)
+    assert half == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-4)
+    assert mean_interval([0.5]) == (0.5, None)
+    assert mean_interval([0.5, 0.5]) == (0.5, 0.0)
