@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lenext.models.cells import Cell, CellShape, CellTable, FactorisedReduction, Pool, PoolKind
+from lenext.models.cell_operations import FactorisedReduction, Pool, PoolKind
+from lenext.models.cells import Cell, CellShape, CellTable
 from lenext.models.parts import DropPath
 
 # the reduction cell of AmoebaNet-C (Real et al. 2018), whose output has the current input among it
