@@ -13,9 +13,9 @@ from typing import Any
 from lenext.config import from_mapping, read_toml
 
 FAMILIES = (
-    "lenet", "alexnet", "vgg", "googlenet", "inceptionv3", "inceptionv4", "resnet", "preact", "wrn", "resnext",
-    "densenet", "senet", "mobilenetv1", "mobilenetv2", "mobilenetv3", "nasnet", "efficientnet", "efficientnetv2",
-    "convnext", "convnextv2",
+    "lenet", "alexnet", "vgg", "googlenet", "bninception", "inceptionv3", "inceptionv4", "resnet", "preact", "wrn",
+    "resnext", "densenet", "senet", "mobilenetv1", "mobilenetv2", "mobilenetv3", "nasnet", "amoebanet", "enas",
+    "efficientnet", "efficientnetv2", "convnext", "convnextv2",
 )  # fmt: skip
 
 
