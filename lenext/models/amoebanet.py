@@ -1,24 +1,23 @@
 """AmoebaNet (Real, Aggarwal, Huang & Le 2018, "Regularized Evolution for Image Classifier Architecture Search", arXiv
 1802.01548).
 
-Cells found by evolution in NASNet's search space, and stacked as there: A (Figure 5) on CIFAR-10, B and C by the
-supplement's searches in larger spaces, D for speed on TPUs, after the paper. A network's name gives N, the normal cells
-of a group (6 where it says none, except in the mobile ones), and F, the channels of a state in the first group.
+Cells that evolution found in NASNet's search space and larger ones, stacked as NASNet's: A (Figure 5), the
+supplement's B and C, and D, chosen for speed on TPUs. The names give N, the normal cells of a group, and F, the
+channels of a state in the first group; where a name says none, N is 6, of the mobile networks 4, 3 and 4.
 
-There is no counterpart in torchvision or timm: the cells are those of the authors' release (tensorflow/tpu, whose
-default is D), in which
-  separable_5x5_2   is B's dil_2_separable_5x5_2 too, since it reads no rate out of the name; here it is dilated by 2,
-                    as the name and the search space have it, with the same parameters and cost
-  1x7_7x1, 3x3      are bottlenecks, within which a quarter of the channels remain
-  widths            must be even where a factorised reduction makes them. N=6, F=190 and the mobile networks have odd
-                    ones (95, 25, 15, 31); there the two halves are rounded down, as the published totals allow
-  drop path         is dropped at one rate in all cells; here the rate rises over the cells to `drop_path` as in NASNet,
-                    and as in all of these networks it stands at the training's end
-  auxiliary head    has 0.4 of NASNet's channels; here all of them, as in the paper that this one follows
-The CIFAR-10 networks have not been released: their stem, of 3F channels, and the epsilon 1e-5 of their normalisation
-are NASNet's. N=6, F=448 has 104 billion MACs, as printed, for 299 pixels and not for 331.
+There is no counterpart in torchvision or timm. The cells are those of the authors' release (tensorflow/tpu, which
+trains D), in which
+  1x7_7x1, 3x3          are bottlenecks: a quarter of the channels passes their filters
+  odd widths            are refused where a factorised reduction makes them, as with F = 190, 50 and 62 in the second
+                        reduction cell; here both of its halves are rounded down
+  dil_2_separable_5x5_2 is not dilated, since no rate is read out of the name; here it is, at the same cost
+  drop path             has one rate in all cells, which rises while training; here it rises over the cells to
+                        `drop_path` as in NASNet, and stands at the end's
+  auxiliary head        has 0.4 of NASNet's channels, here all of them
+No release has the CIFAR-10 networks: a stem of 3F channels and the epsilon 1e-5 are NASNet's. The input of N = 6,
+F = 448 is not in print; 299 pixels cost the printed 104 billion MACs, 331 would cost 126.
 
-amoebanet_a_cifar_n2_f8 is not in the paper: two cells a group and 8 channels, without auxiliary head, for two cores.
+amoebanet_a_cifar_n2_f8 is not in the paper: two cells a group, 8 channels, no auxiliary head; it trains on two cores.
 """
 
 from collections.abc import Mapping
@@ -145,7 +144,9 @@ class AmoebaNetConfig(CellStackConfig):
             )
 
 
-def _cifar(cell: Literal["a", "b"], width: int, cells: int = 6, auxiliary: int = 4, min_size: int = 9) -> AmoebaNetConfig:
+def _cifar(
+    cell: Literal["a", "b"], width: int, cells: int = 6, auxiliary: int = 4, min_size: int = 9
+) -> AmoebaNetConfig:
     """The network for CIFAR-10: the stem has three times the channels of the first states."""
     return AmoebaNetConfig(
         cell=cell, cells=cells, width=width, stem="cifar", stem_width=3 * width, auxiliary=auxiliary, eps=1e-5,
@@ -158,13 +159,13 @@ VARIANTS = {
     # Table 2
     "amoebanet_a_n6_f190":     AmoebaNetConfig(cell="a", cells=6, width=190, auxiliary=6, input_size=331),
     "amoebanet_a_n6_f448":     AmoebaNetConfig(cell="a", cells=6, width=448, auxiliary=5, input_size=299),
-    # Supplement
+    # The supplement
     "amoebanet_a_mobile":      AmoebaNetConfig(cell="a", cells=4, width=50),
     "amoebanet_b_mobile":      AmoebaNetConfig(cell="b", cells=3, width=62),
     "amoebanet_c_mobile":      AmoebaNetConfig(cell="c", cells=4, width=50),
     # The release
     "amoebanet_d_f256":        AmoebaNetConfig(cell="d", cells=6, width=256),
-    # Table 1, and the supplement's B
+    # Table 1, and B of the supplement
     "amoebanet_a_cifar_f32":   _cifar("a", width=32),
     "amoebanet_a_cifar_f36":   _cifar("a", width=36),
     "amoebanet_b_cifar_f128":  _cifar("b", width=128),

@@ -2,16 +2,15 @@
 Covariate Shift", arXiv 1502.03167), also called Inception-v2.
 
 GoogLeNet with batch normalisation in place of biases and of normalised responses, and two 3x3 convolutions in place of
-each 5x5: Figure 5, whose rows are the stages. Three modules on the largest map instead of two, average pools in all
-branches but those of 3c, 4e and 5b, and no pools between modules: 3c and 4e halve the map by strides, and their pool
-hands on what it reads.
+each 5x5: Figure 5, whose rows are the stages. The largest map has three modules instead of two; most pooled branches
+average; 3c and 4e halve the map by strides, and their pool hands on what it reads. The paper speaks of no
+auxiliary heads.
 
-The paper prints 13.6 million parameters, which Figure 5's widths do not give (11.3), and names a separable first
-convolution (depth multiplier 8), of which Figure 5's 7x7 tells nothing; here it is dense, and there are no auxiliary
-heads, of which the paper does not speak. Not in print, and here as in the usual replication in Caffe: symmetric padding,
-whose zeros the averages count. That one rounds strided pools up instead of padding them, so that branches join only
-where the map is even, and keeps biases that the normalisation undoes. TF-Slim's inception_v2 has the separable
-convolution, SAME padding, and pools of 4c and 4d projected to 96 channels instead of 128.
+The paper prints 13.6 million parameters, where the widths of Figure 5 give 11.3, and says that the first convolution
+is separable (depth multiplier 8); here it is dense, 7x7. Not in print, and here as in the usual replication in Caffe:
+symmetric padding, and averages that count its zeros. That one rounds strided pools up, so that branches join only where
+the map is even; here pools are padded too. It also keeps biases, which the normalisation undoes. TF-Slim's inception_v2
+has the separable convolution, SAME padding, and 96 channels behind the pools of 4c and 4d instead of 128.
 
 bninception_small is a form for 28x28 and 32x32 images, not in the paper: of the stem's strides only the last is left
 (16, 8 and 4 pixels at 32), and all widths are halved.

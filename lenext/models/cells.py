@@ -80,7 +80,9 @@ def bring_current(shape: CellShape) -> nn.Module:
     once = project(shape.channels[0], shape.width, shape.eps)
     if not shape.calibrated:
         return once
-    return named_chain([("calibrate", once), ("relu", nn.ReLU()), ("base", project(shape.width, shape.width, shape.eps))])
+    return named_chain(
+        [("calibrate", once), ("relu", nn.ReLU()), ("base", project(shape.width, shape.width, shape.eps))]
+    )
 
 
 class Cell(nn.Module):

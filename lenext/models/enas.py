@@ -4,13 +4,11 @@ Parameter Sharing", arXiv 1802.03268).
 Cells in the manner of NASNet, found in half a day on one GPU, since all networks of the search share their weights.
 For CIFAR-10 three groups of five normal cells with a reduction cell before the second and the third, as layers 0 to 16;
 the widths double at each reduction. The cells are those that the authors' release trains (melodyguan/enas,
-scripts/cifar10_micro_final.sh); the paper draws its own in Figure 7. Where it differs from NASNet, which the file
-`cell_stack.py` has:
-  inputs          both go through 1x1 convolutions, in the first cell too, and the current one through two
-  identity        halves an input of a reduction cell by a factorised reduction
-  output          the states that no step reads
-  auxiliary head  reads the first cell behind the second reduction; its 2x2 convolution is padded (SAME) and averaged
-  last layers     have no biases
+scripts/cifar10_micro_final.sh). Unlike in NASNet
+  the inputs      both go through 1x1 convolutions, in the first cell too, and the current one through two
+  an identity     halves an input of a reduction cell by a factorised reduction
+  auxiliary head  reads the first cell behind the second reduction; its last map is averaged
+  linear layers   have no biases
 
 The paper prints 4.6 million parameters, the release's network has 3.9, or 4.4 with the auxiliary head. Everything but
 identities is dropped at a rate that rises over the layers to `drop_path`; in the release also over the training, at

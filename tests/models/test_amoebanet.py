@@ -100,7 +100,8 @@ def test_the_auxiliary_convolution_sees_all_of_the_map_before_the_second_reducti
 
 def test_drop_rates_rise_linearly_over_the_cells_to_three_tenths() -> None:
     rates = [
-        {m.rate for m in cell.modules() if isinstance(m, DropPath)} for cell in cells(on_meta("amoebanet_a_n6_f190")).values()
+        {m.rate for m in cell.modules() if isinstance(m, DropPath)}
+        for cell in cells(on_meta("amoebanet_a_n6_f190")).values()
     ]
     assert [rate.pop() for rate in rates] == pytest.approx([0.3 * (k + 1) / 22 for k in range(22)])
 
