@@ -59,7 +59,7 @@ class CellStack(Classifier):
 
 def plan_cells(config: CellStackConfig, width: int, normal: CellTable, reduction: CellTable) -> list[Place]:
     """Every cell in its place; the normal ones are numbered through."""
-    plan = []
+    plan: list[Place] = []
     if config.stem == "imagenet":  # shapes of nasnetalarge at 331
         plan += [
             Place("cell_stem_0", "cell", reduction, width // 4, 2),  # (N, 168, 83, 83)

@@ -121,7 +121,7 @@ class ENAS(Classifier):
 
 def plan_layers(config: ENASConfig) -> list[Place]:
     """Every cell as a layer: (N, 180, 32, 32), from layer_5 (N, 360, 16, 16), from layer_11 (N, 720, 8, 8)."""
-    plan = []
+    plan: list[Place] = []
     for group in range(3):
         width = config.width * 2**group
         kinds = [(NORMAL, 1)] * config.cells
