@@ -78,6 +78,10 @@ PAGES = {
         Block("googlenet", "stages.3a", "An Inception module (Figure 2b): four branches side by side."),
         Block("googlenet", "auxiliary.4a", "The auxiliary head on 4a, which only training uses."),
     )),
+    "bninception": Page("BN-Inception", (
+        Block("bninception_paper", "stages.3a", "A module (Figure 5): two 3x3 convolutions in place of a 5x5."),
+        Block("bninception_paper", "stages.3c", "A module that halves the map: its pool hands on what it reads."),
+    )),
     "inceptionv3": Page("Inception v3", (
         Block("inception_v3", "stages.5b", "Figure 5: a 5x5 convolution as two of 3x3."),
         Block("inception_v3", "stages.6b", "Figure 6: 7x7 as 1x7 and 7x1."),
@@ -132,6 +136,15 @@ PAGES = {
     "nasnet": Page("NASNet", (
         Block("nasnet_a_mobile", "stages.normal_1.cell_5", "The normal cell of NASNet-A (Figure 4).", depth=2),
         Block("nasnet_a_mobile", "stages.reduction_1.cell", "The reduction cell of NASNet-A (Figure 4).", depth=2),
+    )),
+    "amoebanet": Page("AmoebaNet", (
+        Block("amoebanet_a_mobile", "stages.normal_1.cell_5", "The normal cell of AmoebaNet-A (Figure 5).", depth=2),
+        Block("amoebanet_a_mobile", "stages.reduction_1.cell", "The reduction cell of AmoebaNet-A.", depth=2),
+        Block("amoebanet_d_f256", "stages.normal_1.cell_7", "The normal cell of AmoebaNet-D.", depth=2),
+    )),
+    "enas": Page("ENAS", (
+        Block("enas_micro", "stages.layer_7.cell", "The normal cell that the release trains.", depth=2),
+        Block("enas_micro", "stages.layer_11.cell", "Its reduction cell.", depth=2),
     )),
     "efficientnet": Page("EfficientNet", (
         Block("efficientnet_b0", "stages.3.1", "MBConv6: an inverted residual with squeeze and excitation."),

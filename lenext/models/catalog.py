@@ -9,11 +9,14 @@ from lenext.config import from_mapping, nearest, to_mapping
 from lenext.errors import UsageError
 from lenext.models import (
     alexnet,
+    amoebanet,
+    bninception,
     convnext,
     convnextv2,
     densenet,
     efficientnet,
     efficientnetv2,
+    enas,
     googlenet,
     inception_resnet,
     inceptionv3,
@@ -51,6 +54,7 @@ FAMILIES: Mapping[str, Family] = {
     "nin": Family(nin.VARIANTS, nin.ALIASES),
     "vgg": Family(vgg.VARIANTS, vgg.ALIASES),
     "googlenet": Family(googlenet.VARIANTS, googlenet.ALIASES),
+    "bninception": Family(bninception.VARIANTS, bninception.ALIASES),
     "inceptionv3": Family(inceptionv3.VARIANTS, inceptionv3.ALIASES),
     "inceptionv4": Family(
         {**inceptionv4.VARIANTS, **inception_resnet.VARIANTS}, {**inceptionv4.ALIASES, **inception_resnet.ALIASES}
@@ -66,6 +70,8 @@ FAMILIES: Mapping[str, Family] = {
     "mobilenetv2": Family(mobilenetv2.VARIANTS, mobilenetv2.ALIASES),
     "mobilenetv3": Family(mobilenetv3.VARIANTS, mobilenetv3.ALIASES),
     "nasnet": Family(nasnet.VARIANTS, nasnet.ALIASES),
+    "amoebanet": Family(amoebanet.VARIANTS, amoebanet.ALIASES),
+    "enas": Family(enas.VARIANTS, enas.ALIASES),
     "efficientnet": Family(efficientnet.VARIANTS, efficientnet.ALIASES),
     "efficientnetv2": Family(efficientnetv2.VARIANTS, efficientnetv2.ALIASES),
     "convnext": Family(convnext.VARIANTS, convnext.ALIASES),
@@ -80,6 +86,7 @@ NETWORKS: Mapping[type[NetworkConfig], type[Classifier]] = {
     nin.NiNConfig: nin.NiN,
     vgg.VGGConfig: vgg.VGG,
     googlenet.GoogLeNetConfig: googlenet.GoogLeNet,
+    bninception.BNInceptionConfig: bninception.BNInception,
     inceptionv3.InceptionV3Config: inceptionv3.InceptionV3,
     inceptionv4.InceptionV4Config: inceptionv4.InceptionV4,
     inception_resnet.InceptionResNetConfig: inception_resnet.InceptionResNet,
@@ -90,6 +97,8 @@ NETWORKS: Mapping[type[NetworkConfig], type[Classifier]] = {
     mobilenetv2.MobileNetV2Config: mobilenetv2.MobileNetV2,
     mobilenetv3.MobileNetV3Config: mobilenetv3.MobileNetV3,
     nasnet.NASNetConfig: nasnet.NASNet,
+    amoebanet.AmoebaNetConfig: amoebanet.AmoebaNet,
+    enas.ENASConfig: enas.ENAS,
     efficientnet.EfficientNetConfig: efficientnet.EfficientNet,
     efficientnetv2.EfficientNetV2Config: efficientnetv2.EfficientNetV2,
     convnext.ConvNeXtConfig: convnext.ConvNeXt,

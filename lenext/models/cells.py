@@ -5,19 +5,17 @@ one and 1 of the previous one, both brought to the cell's width. Each step adds 
 earlier states, and some of the states side by side are the cell's output. Along a chain of cells goes the pair
 (current, previous).
 
-A reduction cell strides the operations that read states 0 or 1. Sizes follow TensorFlow's SAME rule throughout.
+A reduction cell strides the operations that read states 0 or 1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from lenext.models.convolutions import ConvStyle, conv_norm, make_conv, pad_same, same_padding
+from lenext.models.cell_operations import NEVER_DROPPED, OPERATIONS, project, projected_width
 from lenext.models.parts import DropPath, named_chain
 
 Pair = tuple[Tensor, Tensor]
@@ -40,108 +38,19 @@ class CellShape:
 
     width: channels of each state. channels: of the two inputs. stride: 2 in a reduction cell. previous_stride: 2 where
     the previous input is twice as large as the current one, behind a reduction, else 1; None in the first cell, which
-    takes it as it comes. skip: hand on the previous input in place of the current one. eps: of batch normalisation.
-    drop_path: rate at which an operation is dropped for whole images.
+    takes it as it comes. calibrated: the current input is brought to the width twice, as in ENAS. skip: hand on the
+    previous input in place of the current one. eps: of batch normalisation. drop_path: rate at which an operation is
+    dropped for whole images.
     """
 
     width: int
     channels: tuple[int, int]
     stride: int = 1
     previous_stride: int | None = 1
+    calibrated: bool = False
     skip: bool = False
     eps: float = 1e-3
     drop_path: float = 0.0
-
-
-PoolKind = Literal["avg", "avg_zeros", "max"]
-
-
-class Pool(nn.Module):
-    """Maximum or average under TensorFlow's SAME padding, whose pixels do not count; in "avg_zeros" they are zeros."""
-
-    def __init__(self, kind: PoolKind, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.kind, self.kernel, self.stride = kind, kernel, stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, ceil(H/stride), ceil(W/stride))."""
-        if self.kind == "avg_zeros":
-            return F.avg_pool2d(pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
-        before = [same_padding(size, self.kernel, self.stride)[0] for size in x.shape[2:]]
-        if self.kind == "max":  # rounding up adds the padding behind
-            return F.max_pool2d(x, self.kernel, self.stride, before, ceil_mode=True)
-        return F.avg_pool2d(x, self.kernel, self.stride, before, ceil_mode=True, count_include_pad=False)
-
-    def extra_repr(self) -> str:
-        """Kind, kernel and stride."""
-        return f"{self.kind}, kernel={self.kernel}, stride={self.stride}"
-
-
-class FactorisedReduction(nn.Module):
-    """Halve the size by two 1x1 convolutions of stride 2, the second on the map shifted by one pixel."""
-
-    def __init__(self, channels: int, width: int, eps: float) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width // 2, 1, 2, bias=False)
-        self.conv2 = nn.Conv2d(channels, width - width // 2, 1, 2, bias=False)
-        self.bn = nn.BatchNorm2d(width, eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, width, ceil(H/2), ceil(W/2))."""
-        shifted = F.pad(x, (-1, 1, -1, 1))  # up and left; zeros come in at the right and at the bottom
-        y: Tensor = self.bn(torch.cat([self.conv1(x), self.conv2(shifted)], 1))
-        return y
-
-
-def project(channels: int, width: int, eps: float, stride: int = 1) -> nn.Module:
-    """1x1 convolution and batch normalisation, or where it strides a factorised reduction."""
-    if stride == 2:
-        return FactorisedReduction(channels, width, eps)
-    return conv_norm(channels, width, 1, style=ConvStyle(eps=eps), activation="none")
-
-
-def separable(kernel: int, channels: int, width: int, stride: int, eps: float) -> nn.Module:
-    """Twice ReLU, depthwise and 1x1 convolution, and batch normalisation; the first time with the stride."""
-    layers: list[tuple[str, nn.Module]] = []
-    for i, (inside, step) in enumerate([(channels, stride), (width, 1)], start=1):
-        layers += [
-            (f"relu{i}", nn.ReLU()),
-            (f"depthwise{i}", make_conv(inside, inside, kernel, step, groups=inside, padding="same")),
-            (f"pointwise{i}", nn.Conv2d(inside, width, 1, bias=False)),
-            (f"bn{i}", nn.BatchNorm2d(width, eps)),
-        ]
-    return named_chain(layers)
-
-
-def pooling(kind: PoolKind, kernel: int, channels: int, width: int, stride: int, eps: float) -> nn.Module:
-    """A pool, and where the channels differ a projection behind it."""
-    pool = Pool(kind, kernel, stride)
-    return pool if channels == width else named_chain([("pool", pool), ("project", project(channels, width, eps))])
-
-
-def identity(channels: int, width: int, stride: int, eps: float) -> nn.Module:
-    """Nothing, or where the shape changes ReLU, 1x1 convolution with the stride and batch normalisation."""
-    if stride == 1 and channels == width:
-        return nn.Identity()
-    return named_chain(
-        [
-            ("relu", nn.ReLU()),
-            ("conv", nn.Conv2d(channels, width, 1, stride, bias=False)),
-            ("bn", nn.BatchNorm2d(width, eps)),
-        ]
-    )
-
-
-# each takes (channels, width, stride, eps); names as in the authors' release
-OPERATIONS: Mapping[str, Callable[[int, int, int, float], nn.Module]] = {
-    "none": identity,
-    "avg_pool_3x3": partial(pooling, "avg", 3),
-    "avg_pool_3x3_zeros": partial(pooling, "avg_zeros", 3),  # not in the release
-    "max_pool_3x3": partial(pooling, "max", 3),
-    "separable_3x3_2": partial(separable, 3),
-    "separable_5x5_2": partial(separable, 5),
-    "separable_7x7_2": partial(separable, 7),
-}
 
 
 class Step(nn.Module):
@@ -161,9 +70,19 @@ class Step(nn.Module):
 
 
 def make_operation(name: str, state: int, channels: list[int], shape: CellShape) -> tuple[nn.Module, nn.Module]:
-    """An operation on a state, and what drops it; "none" is never dropped."""
+    """An operation on a state, and what drops it; what may be an identity is never dropped."""
     operation = OPERATIONS[name](channels[state], shape.width, shape.stride if state < 2 else 1, shape.eps)
-    return operation, nn.Identity() if name == "none" else DropPath(shape.drop_path)
+    return operation, nn.Identity() if name in NEVER_DROPPED else DropPath(shape.drop_path)
+
+
+def bring_current(shape: CellShape) -> nn.Module:
+    """What makes state 0 of the current input behind its ReLU."""
+    once = project(shape.channels[0], shape.width, shape.eps)
+    if not shape.calibrated:
+        return once
+    return named_chain(
+        [("calibrate", once), ("relu", nn.ReLU()), ("base", project(shape.width, shape.width, shape.eps))]
+    )
 
 
 class Cell(nn.Module):
@@ -173,12 +92,11 @@ class Cell(nn.Module):
         super().__init__()
         self.output, self.skip = table.output, shape.skip
         self.relu = nn.ReLU()
-        self.current = project(shape.channels[0], shape.width, shape.eps)
-        if shape.previous_stride is None:
-            self.previous, channels = None, [shape.width, shape.channels[1]]
-        else:
+        self.current = bring_current(shape)
+        self.previous, channels = None, [shape.width, shape.channels[1]]
+        if shape.previous_stride == 2 or (shape.previous_stride == 1 and shape.channels[1] != shape.width):
             self.previous = project(shape.channels[1], shape.width, shape.eps, shape.previous_stride)
-            channels = [shape.width, shape.width]
+            channels[1] = projected_width(shape.width, shape.previous_stride)
         steps = []
         for row in table.steps:
             steps.append(Step(row, channels, shape))
@@ -192,9 +110,14 @@ class Cell(nn.Module):
                 if state < 2 and (shape.stride == 2 or channels[state] != shape.width)
             }
         )
+        fitted = projected_width(shape.width, shape.stride)
+        self.channels = sum(fitted if str(state) in self.fit else shape.width for state in table.output)
 
     def forward(self, pair: Pair) -> Pair:
-        """(N, channels, H, W) each -> (N, width * states of the output, H/stride, W/stride) and the input handed on."""
+        """(N, channels, H, W) each -> (N, self.channels, H/stride, W/stride) and the input handed on.
+
+        self.channels is the width for each state of the output, an odd one less for an input that a stride halves.
+        """
         current, previous = pair
         states = [
             self.current(self.relu(current)),
@@ -220,3 +143,44 @@ class Current(nn.Module):
     def forward(self, pair: Pair) -> Tensor:
         """(current, previous) -> current."""
         return pair[0]
+
+
+class Place(NamedTuple):
+    """Where a cell stands: the stage and its name there; its table, width, stride and whether it skips."""
+
+    stage: str
+    name: str
+    table: CellTable
+    width: int
+    stride: int = 1
+    skip: bool = False
+
+
+def chain_cells(
+    places: Sequence[Place], channels: int, *, calibrated: bool = False, eps: float, drop_path: float
+) -> tuple[nn.Sequential, dict[str, int]]:
+    """Cells behind a stem of `channels`: a chain of the stages, from pair to pair, and the channels behind each stage.
+
+    The first cell takes its previous input as it comes, unless calibrated. Drop rates rise linearly over the cells to
+    drop_path.
+    """
+    inputs, previous_stride = (channels, channels), 1 if calibrated else None
+    stages: dict[str, list[tuple[str, nn.Module]]] = {}
+    widths = {}
+    for number, place in enumerate(places, start=1):
+        shape = CellShape(
+            width=place.width,
+            channels=inputs,
+            stride=place.stride,
+            previous_stride=previous_stride,
+            calibrated=calibrated,
+            skip=place.skip,
+            eps=eps,
+            drop_path=drop_path * number / len(places),
+        )
+        cell = Cell(place.table, shape)
+        stages.setdefault(place.stage, []).append((place.name, cell))
+        widths[place.stage] = cell.channels
+        inputs = (cell.channels, inputs[1 if place.skip else 0])
+        previous_stride = place.stride
+    return named_chain((stage, named_chain(cells)) for stage, cells in stages.items()), widths

@@ -37,34 +37,37 @@ def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution of a square kernel with TensorFlow's SAME padding, which depends on the size of its input."""
+    """A convolution with TensorFlow's SAME padding, which depends on the size of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride))."""
-        padded = pad_same(x, self.kernel_size[0], self.stride[0])
+        rows = same_padding(x.shape[2], self.kernel_size[0], self.stride[0], self.dilation[0])
+        columns = same_padding(x.shape[3], self.kernel_size[1], self.stride[1], self.dilation[1])
+        padded = F.pad(x, (*columns, *rows)) if any((*columns, *rows)) else x
         y: Tensor = self._conv_forward(padded, self.weight, self.bias)
         return y
 
 
-def make_conv(  # the six numbers of a convolution, and its rule of padding
+def make_conv(  # the seven numbers of a convolution, and its rule of padding
     channels: int,
     width: int,
     kernel: int | tuple[int, int],
-    stride: int = 1,
+    stride: int | tuple[int, int] = 1,
     *,
     groups: int = 1,
+    dilation: int = 1,
     bias: bool = False,
     padding: str,
 ) -> nn.Conv2d:
     """A convolution that keeps the size up to its stride unless it is "valid", by the rules of padding of `ConvStyle`.
 
-    Stride 1 pads alike in "symmetric" and "same", so that only strided convolutions, square ones, pay for SAME.
+    Stride 1 pads alike in "symmetric" and "same", so that only strided convolutions pay for SAME.
     """
-    if padding == "same" and stride > 1:
-        return SameConv2d(channels, width, kernel, stride, groups=groups, bias=bias)
+    if padding == "same" and stride not in (1, (1, 1)):
+        return SameConv2d(channels, width, kernel, stride, dilation=dilation, groups=groups, bias=bias)
     height, breadth = (kernel, kernel) if isinstance(kernel, int) else kernel
-    around = (0, 0) if padding == "valid" else (height // 2, breadth // 2)
-    return nn.Conv2d(channels, width, kernel, stride, padding=around, groups=groups, bias=bias)
+    around = (0, 0) if padding == "valid" else (height // 2 * dilation, breadth // 2 * dilation)
+    return nn.Conv2d(channels, width, kernel, stride, around, dilation, groups, bias)
 
 
 def conv_norm(  # the numbers of a convolution, and one style

@@ -24,14 +24,10 @@ Differences of popular code, and between the rows:
 """
 
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import nn
 
 from lenext.errors import UsageError
-from lenext.models.cells import Cell, CellShape, CellTable, Current, Twice
-from lenext.models.classifier import Classifier, NetworkConfig
-from lenext.models.parts import named_chain, pooled_linear
+from lenext.models.cell_stack import CellStack, CellStackConfig
+from lenext.models.cells import CellTable
 
 # Figure 4: the state 0 is the current input, 1 the previous one, each line makes the next
 # fmt: off
@@ -61,26 +57,14 @@ REDUCTION_WITH_ZEROS = CellTable((*REDUCTION.steps[:2], ZEROS, *REDUCTION.steps[
 
 
 @dataclass(frozen=True, kw_only=True)
-class NASNetConfig(NetworkConfig):
-    """N @ filters: three groups of N = `cells` normal cells, and `filters` channels behind the last.
+class NASNetConfig(CellStackConfig):
+    """N @ filters: `filters` channels behind the last cell.
 
-    stem: "imagenet" is a convolution of stride 2 and two reduction cells, "cifar" a convolution alone. stem_width: its
-    channels. skip: the cell behind a reduction reads the one two before the reduction, not that right before it. zeros:
-    strided averages count the padding, as zeros. auxiliary: side of the map that the auxiliary head's convolution
-    covers; 0 is no head.
+    zeros: strided averages count the padding, as zeros.
     """
 
-    min_size: int = 67  # the auxiliary head pools a map of 5x5
-    cells: int
     filters: int
-    stem: Literal["imagenet", "cifar"] = "imagenet"
-    stem_width: int
-    skip: bool = False
     zeros: bool = False
-    auxiliary: int = 4
-    eps: float = 1e-3
-    dropout: float = 0.5
-    drop_path: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,83 +110,11 @@ VARIANTS = {
 ALIASES = {"nasnetamobile": "nasnet_a_mobile"}
 
 
-class NASNet(Classifier):
-    """Figure 2's chain: `stem` is the first convolution, the stages are reduction cells and groups of normal cells."""
+class NASNet(CellStack):
+    """N @ filters: the last normal cells have filters / 6 channels a state."""
 
     config: NASNetConfig
 
     def __init__(self, config: NASNetConfig) -> None:
-        super().__init__(config)
-        self.stem = make_stem(config)
-        channels, previous_stride = (config.stem_width, config.stem_width), None
-        stages: dict[str, list[tuple[str, nn.Module]]] = {}
-        plan, reduction = plan_cells(config), REDUCTION_WITH_ZEROS if config.zeros else REDUCTION
-        for number, (stage, name, width) in enumerate(plan, start=1):
-            table, stride = (NORMAL, 1) if stage.startswith("normal") else (reduction, 2)
-            shape = CellShape(
-                width=width,
-                channels=channels,
-                stride=stride,
-                previous_stride=previous_stride,
-                skip=config.skip and stage.startswith("reduction"),
-                eps=config.eps,
-                drop_path=config.drop_path * number / len(plan),
-            )
-            stages.setdefault(stage, []).append((name, Cell(table, shape)))
-            channels = (width * len(table.output), channels[1 if shape.skip else 0])
-            previous_stride = stride
-        self.stages = named_chain((stage, named_chain(cells)) for stage, cells in stages.items())
-        if config.auxiliary:
-            self.auxiliary["normal_1"] = auxiliary_head(config.filters // 2, config)  # (N, num_classes)
-        self.head = named_chain(
-            [
-                ("current", Current()),
-                ("relu", nn.ReLU()),
-                *pooled_linear(config.filters, config.num_classes, config.dropout).named_children(),
-            ]
-        )  # (N, num_classes)
-
-
-def plan_cells(config: NASNetConfig) -> list[tuple[str, str, int]]:
-    """Stage, name and channels of a state of each cell, in order; the normal cells are numbered through."""
-    width = config.filters // 24  # six states, after two doublings
-    plan = []
-    if config.stem == "imagenet":  # shapes of nasnetalarge at 331
-        plan += [("cell_stem_0", "cell", width // 4), ("cell_stem_1", "cell", width // 2)]  # (N, 336, 42, 42)
-    for group in range(3):  # (N, 1008, 42, 42), (N, 2016, 21, 21), (N, 4032, 11, 11)
-        if group:
-            plan.append((f"reduction_{group - 1}", "cell", width * 2**group))
-        numbers = range(group * config.cells, (group + 1) * config.cells)
-        plan += [(f"normal_{group}", f"cell_{number}", width * 2**group) for number in numbers]
-    return plan
-
-
-def make_stem(config: NASNetConfig) -> nn.Sequential:
-    """One 3x3 convolution: (N, in_channels, H, W) -> twice (N, stem_width, H, W), or (H - 1) // 2 for ImageNet."""
-    stride, padding = (2, 0) if config.stem == "imagenet" else (1, 1)
-    return named_chain(
-        [
-            ("conv", nn.Conv2d(config.in_channels, config.stem_width, 3, stride, padding, bias=False)),
-            ("bn", nn.BatchNorm2d(config.stem_width, config.eps)),
-            ("twice", Twice()),
-        ]
-    )
-
-
-def auxiliary_head(channels: int, config: NASNetConfig) -> nn.Sequential:
-    """Scores from a map in the middle: (N, channels, H, W) -> (N, num_classes)."""
-    return named_chain(
-        [
-            ("relu", nn.ReLU()),
-            ("pool", nn.AvgPool2d(5, 3)),
-            ("resize", nn.AdaptiveAvgPool2d(config.auxiliary)),  # nothing at the published size
-            ("conv1", nn.Conv2d(channels, 128, 1, bias=False)),
-            ("bn1", nn.BatchNorm2d(128, config.eps)),
-            ("relu1", nn.ReLU()),
-            ("conv2", nn.Conv2d(128, 768, config.auxiliary, bias=False)),
-            ("bn2", nn.BatchNorm2d(768, config.eps)),
-            ("relu2", nn.ReLU()),
-            ("flatten", nn.Flatten()),
-            ("fc", nn.Linear(768, config.num_classes)),
-        ]
-    )
+        width = config.filters // 24  # six states, after two doublings
+        super().__init__(config, width, NORMAL, REDUCTION_WITH_ZEROS if config.zeros else REDUCTION)

@@ -5,8 +5,10 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from lenext.models.cells import Cell, CellShape, CellTable, FactorisedReduction, Pool, PoolKind
+from lenext.models.cell_operations import OPERATIONS, FactorisedReduction, Pool, PoolKind
+from lenext.models.cells import Cell, CellShape, CellTable
 from lenext.models.parts import DropPath
 
 # the reduction cell of AmoebaNet-C (Real et al. 2018), whose output has the current input among it
@@ -56,6 +58,11 @@ def test_a_factorised_reduction_reads_every_pixel_of_the_diagonals() -> None:
     assert even.tolist() == [[0, 2], [6, 8]] and shifted.tolist() == [[4, 0], [0, 0]]
 
 
+def test_a_factorised_reduction_to_an_odd_width_rounds_both_halves_down() -> None:
+    layer = FactorisedReduction(3, 5, eps=1e-3)
+    assert layer(torch.randn(2, 3, 4, 4)).shape == (2, 4, 2, 2)
+
+
 def test_any_table_of_two_inputs_makes_a_cell() -> None:
     cell = Cell(AMOEBANET_C, CellShape(width=6, channels=(10, 8), stride=2, previous_stride=2))
     current, previous = torch.randn(2, 10, 7, 7), torch.randn(2, 8, 14, 14)
@@ -78,6 +85,33 @@ def test_a_separable_convolution_strides_in_the_first_of_two() -> None:
     assert kinds == 2 * ["ReLU", "Conv2d", "Conv2d", "BatchNorm2d"]
     strides = [layer.stride[0] for layer in left.children() if isinstance(layer, nn.Conv2d)]
     assert strides == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_every_operation_gives_its_width_and_half_of_the_size_rounded_up(name: str) -> None:
+    for size in (6, 7):
+        operation = OPERATIONS[name](6, 8, 2, 1e-3)
+        assert operation(torch.randn(2, 6, size, size)).shape == (2, 8, (size + 1) // 2, (size + 1) // 2)
+
+
+def test_a_bottleneck_strides_along_each_kernel_under_tensorflows_padding() -> None:
+    """Of 8 pixels, 7 wide and every other one: (8 - 2) / 2 * 2 + 7 - 8 = 5 around them, two before and three behind."""
+    layers = OPERATIONS["1x7_7x1"](4, 4, 2, 0.0)
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    across, down = layers.get_submodule("conv1").double(), layers.get_submodule("conv2").double()
+    assert isinstance(across, nn.Conv2d) and isinstance(down, nn.Conv2d)
+    torch.testing.assert_close(across(x), F.conv2d(F.pad(x, (2, 3)), across.weight, stride=(1, 2)))
+    torch.testing.assert_close(down(x), F.conv2d(F.pad(x, (0, 0, 2, 3)), down.weight, stride=(2, 1)))
+
+
+def test_a_dilated_separable_convolution_reads_every_other_pixel() -> None:
+    depthwise = OPERATIONS["dil_2_separable_5x5_2"](1, 1, 1, 0.0).get_submodule("depthwise1")
+    assert isinstance(depthwise, nn.Conv2d)
+    nn.init.ones_(depthwise.weight)
+    points = torch.zeros(1, 1, 9, 9)
+    points[0, 0, 4, 4] = 1
+    expected = torch.tensor([1.0, 0, 1, 0, 1, 0, 1, 0, 1])
+    assert torch.equal(depthwise(points)[0, 0], torch.outer(expected, expected))
 
 
 def test_every_operation_but_none_is_dropped() -> None:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from lenext.errors import UsageError
 from lenext.models.catalog import build, get_config
-from lenext.models.cells import Cell, FactorisedReduction, Pool
+from lenext.models.cell_operations import FactorisedReduction, Pool
+from lenext.models.cells import Cell
 from lenext.models.classifier import Classifier
 from lenext.models.parts import DropPath
 
