@@ -16,7 +16,7 @@ bninception_small is a form for 28x28 and 32x32 images, not in the paper: of the
 (16, 8 and 4 pixels at 32), and all widths are halved.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,7 +83,7 @@ FIGURE_5: Mapping[str, Step] = {
 # fmt: on
 
 
-def before_modules(strides: tuple[int, int, int]) -> dict[str, Step]:
+def before_modules(strides: Sequence[int]) -> dict[str, Step]:
     """Figure 5's first rows: (N, in_channels, 224, 224) -> (N, 192, 28, 28)."""
     return {
         "conv1": Conv(64, 7, strides[0]),  # (N, 64, 112, 112)
@@ -101,6 +101,6 @@ class BNInception(Classifier):
     def __init__(self, config: BNInceptionConfig) -> None:
         super().__init__(config)
         self.stem = nn.Identity()
-        steps = {**before_modules(config.stem_strides), **FIGURE_5}
+        steps = {**before_modules(config.stem_strides()), **FIGURE_5}
         self.stages, channels = chain(config.in_channels, steps, config)
         self.head = pooled_linear(channels, config.num_classes, config.dropout)  # (N, num_classes)

@@ -14,8 +14,8 @@ from lenext.config import from_mapping, read_toml
 
 FAMILIES = (
     "lenet", "alexnet", "zfnet", "nin", "vgg", "googlenet", "bninception", "inceptionv3", "inceptionv4", "resnet",
-    "stochdepth", "preact", "wrn", "resnext", "densenet", "senet", "mobilenetv1", "mobilenetv2", "mobilenetv3", "nasnet",
-    "amoebanet", "enas", "efficientnet", "efficientnetv2", "convnext", "convnextv2",
+    "stochdepth", "preact", "wrn", "resnext", "densenet", "senet", "mobilenetv1", "mobilenetv2", "mobilenetv3",
+    "nasnet", "amoebanet", "enas", "efficientnet", "efficientnetv2", "convnext", "convnextv2",
 )  # fmt: skip
 
 
