@@ -107,19 +107,21 @@ class DropPath(nn.Module):
 
     An image's branch is dropped with probability `rate` and else divided by 1 - rate, so that evaluation changes
     nothing. The paper draws once for a whole batch, and multiplies by 1 - rate when evaluating instead: both are the
-    same in expectation.
+    same in expectation. `share` of the rate counts: 1, or what `lenext.training.dropping` raises to 1 over the run.
     """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
+        self.share = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) -> (N, ...)."""
-        if not (self.training and self.rate):
+        rate = self.rate * self.share
+        if not (self.training and rate):
             return x
-        kept = torch.rand((len(x), *(1,) * (x.ndim - 1)), device=x.device) >= self.rate  # in float32, whatever x has
-        return x * kept / (1 - self.rate)
+        kept = torch.rand((len(x), *(1,) * (x.ndim - 1)), device=x.device) >= rate  # in float32, whatever x has
+        return x * kept / (1 - rate)
 
     def extra_repr(self) -> str:
         """The rate."""
