@@ -23,6 +23,7 @@ from lenext.data.task import Task
 from lenext.device import SpeedPlan, candidate_plans
 from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
+from lenext.experiment.progression import require_progression
 from lenext.experiment.session import Session, changes, enough_memory, newest, snapshot, steps_of_an_epoch
 from lenext.models.catalog import build
 from lenext.models.init import initialise
@@ -67,6 +68,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
     experiment = _with_epochs_of_steps(experiment, len(parts.train))
     state = fresh_state(experiment, parts)
     classifier = state.objective.classifier
+    require_progression(experiment, classifier)
     facts = data_facts(source, stores)
     said = [f"data: {one['kind']}, {one['count']:,} found: {one['text']}" for one in facts["findings"]]
     initialise(classifier, experiment.training.init, experiment.seed)

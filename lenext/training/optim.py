@@ -105,6 +105,16 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["scale"]
 
 
+def state_copies(config: OptimizerConfig, steps: int) -> int:
+    """How many numbers the optimiser keeps of each trained weight, at most, in a run of so many updates."""
+    made = steps * config.iterations
+    pairs = {"lbfgs": min(config.history, made), "bfgs": made}.get(config.name)
+    if pairs is not None:
+        return 2 * pairs + 3  # and the direction, the last gradient, the place where the line search began
+    own = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "rmsprop_tf": 2, "adam": 2, "adamw": 2}[config.name]
+    return own + (config.name in ("sgd", "rmsprop") and config.momentum > 0)
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimiser's state as tensors named "buffer/parameter", for a checkpoint.
 
@@ -144,12 +154,12 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, t
 
 
 def _of_lbfgs(buffer: str, value: Tensor, device: torch.device) -> Tensor | list[Tensor] | int | float:
-    """A value of its state as torch keeps it."""
+    """A value of its state as torch keeps it, in memory of its own: sums of a view may be rounded otherwise."""
     if buffer in _LISTS:
-        return list(value.to(device).unbind(0))
+        return [row.to(device, copy=True) for row in value]
     if value.ndim == 0 and value.dtype in (torch.int64, torch.float64):
         return value.item()
-    return value.to(device)
+    return value.to(device, copy=True)
 
 
 def _factor(name: str, rates: Mapping[str, float]) -> float:

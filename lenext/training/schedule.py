@@ -26,10 +26,11 @@ def rate_factor(config: ScheduleConfig, step: int, total: int) -> float:
     if config.name == "cosine":
         return _cosine(1.0, config.end, _part_of_cycle(config, step - warm, max(total - warm, 1), unit))
     if config.name == "polynomial":
-        return config.end + (1 - config.end) * (1 - (step - warm) / max(total - warm, 1)) ** config.power
+        left = 1 - (step - warm) / max(total - warm, 1)
+        return config.end + (1 - config.end) * math.pow(left, config.power)
     if config.name == "exponential":
         times = step / (config.every * unit)
-        return config.factor ** (times if config.smooth else math.floor(times + _ROUNDING))
+        return math.pow(config.factor, times if config.smooth else math.floor(times + _ROUNDING))
     if config.name == "step":
         return _step(config, step, unit)
     return 1.0

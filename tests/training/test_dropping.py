@@ -1,4 +1,4 @@
-"""Drop path and dropout over a run. Oracle: the share of images whose branch is dropped, and the settings' arithmetic."""
+"""Drop path and dropout over a run. Oracle: the share of images whose branch is dropped."""
 
 import pytest
 import torch

@@ -79,7 +79,7 @@ def adamw_by_hand(config: OptimizerConfig) -> dict[str, Array]:
 
 
 def rmsprop_tf_by_hand(config: OptimizerConfig) -> dict[str, Array]:
-    """TensorFlow's kernel ApplyRMSProp, its mean of squares beginning at 1, eps in the root, the rate in the velocity."""
+    """TensorFlow's ApplyRMSProp: its mean of squares begins at 1, eps is in the root, the rate in the velocity."""
     pair = {name: value.detach().numpy().copy() for name, value in Pair().named_parameters()}
     for name, w in pair.items():
         decay = config.decay if config.decay_on == "all" or name == "weight" else 0.0
