@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor, nn
 
 from lenext.errors import InterruptedRunError, UsageError
-from lenext.experiment.progression import parts_in
+from lenext.experiment.progression import adjust_network, parts_in
 from lenext.experiment.resuming import resume
 from lenext.experiment.session import Session
 from lenext.training.loop import Step
@@ -22,14 +22,12 @@ GROWING = [
     "training.optimizer.rate=0.02",
     "training.progression.stages=3",
     "training.progression.size=[0.5,1.0]",
-    "training.progression.dropout=[0.1,0.3]",
     "training.progression.strength=[1,9]",
     "training.progression.mixup=[0,0.2]",
     "augment.randaugment=[2,5]",
     "data.validation=1300",
 ]
 EACH = 2  # updates of an epoch: 137 images in batches of 48
-NETWORK = {"model": "efficientnet_b0_small", "size": 16}
 LBFGS = [
     "training.optimizer.name=lbfgs", "training.optimizer.rate=1", "training.optimizer.iterations=2",
     "training.optimizer.decay=0", "training.optimizer.history=3", "training.batch_size=60", "data.validation=1300",
@@ -47,42 +45,53 @@ def interrupted(base: Path, to: Path, after: int) -> Path:
     return to
 
 
-def watch(session: Session) -> list[tuple[int, float]]:
-    """Note the side of what reaches the network in training, and the dropout of its head, batch by batch."""
-    seen: list[tuple[int, float]] = []
-    network = session.state.objective.classifier
-    dropout = next(module for module in network.head.modules() if isinstance(module, nn.Dropout))
+def sides(session: Session) -> list[int]:
+    """Note the side of the images that reach the network in training, batch by batch."""
+    seen: list[int] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if module.training:
-            seen.append((inputs[0].shape[-1], dropout.p))
+            seen.append(inputs[0].shape[-1])
 
-    network.register_forward_pre_hook(note)
+    session.state.objective.classifier.register_forward_pre_hook(note)
     return seen
 
 
-def test_each_stage_has_its_size_and_dropout_and_a_resumed_run_the_same_bits(tmp_path: Path) -> None:
-    base = begin(tmp_path / "run", *GROWING, **NETWORK).run  # type: ignore[arg-type]
+def test_each_stage_has_its_size_and_a_resumed_run_the_same_bits(tmp_path: Path) -> None:
+    two = ["training.epochs=2", "training.progression.stages=2"]
+    base = begin(tmp_path / "run", *GROWING, *two, size=16).run
     stopped = interrupted(base, tmp_path / "stopped", EACH + 1)
-    whole = resume(base)
-    seen = watch(whole)
+    whole, again = resume(base), resume(stopped)
+    seen, later = sides(whole), sides(again)
     finish(whole)
-    assert [size for size, _ in seen] == [8] * EACH + [12] * EACH + [16] * EACH
-    assert [rate for _, rate in seen[::EACH]] == pytest.approx([0.1, 0.2, 0.3])
-    again = resume(stopped)
-    seen = watch(again)
     finish(again)
-    assert [size for size, _ in seen] == [12] * (EACH - 1) + [16] * EACH
+    assert seen == [8] * EACH + [16] * EACH
+    assert later == [16] * (EACH - 1)
     assert result(stopped) == result(base)
 
 
 def test_variation_grows_and_validation_stays(tmp_path: Path) -> None:
-    session = begin(tmp_path / "run", *GROWING, **NETWORK)  # type: ignore[arg-type]
+    session = begin(tmp_path / "run", *GROWING, size=16)
     shown = [parts_in(epoch, session.experiment, session.parts) for epoch in range(3)]
     assert [parts.preprocessing.size for parts in shown] == [(8, 8), (12, 12), (16, 16)]
     assert [parts.variation.config.randaugment for parts in shown] == [(2, 1), (2, 5), (2, 9)]
     assert [parts.variation.config.mixup for parts in shown] == pytest.approx([0.0, 0.1, 0.2])
     assert session.parts.preprocessing.size == (16, 16)
+
+
+def test_each_epoch_gives_the_head_its_dropout(tmp_path: Path) -> None:
+    """And the run does so by itself, before the first update of each epoch."""
+    told = ["training.progression={stages=3,dropout=[0.1,0.3]}"]
+    session = begin(tmp_path / "run", *told, *GROWING[-1:], model="efficientnet_b0_small", size=8)
+    classifier = session.state.objective.classifier
+    dropout = next(module for module in classifier.head.modules() if isinstance(module, nn.Dropout))
+    rates = []
+    for epoch in range(3):
+        adjust_network(epoch, session.experiment, classifier)
+        rates.append(dropout.p)
+    assert rates == pytest.approx([0.1, 0.2, 0.3])
+    next(session.records())
+    assert dropout.p == pytest.approx(0.1)
 
 
 def test_a_run_that_nothing_grows_in_sees_what_it_was_told(tmp_path: Path) -> None:
