@@ -1,6 +1,7 @@
 """Recipes: each is a resolved experiment, says where it comes from, and trains."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 
 from lenext.config import from_mapping, override
 from lenext.data.batches import Variation, train_batches
+from lenext.data.colour import colour_components
 from lenext.data.preprocessing import Preprocessing, statistics
 from lenext.data.published import open_published
 from lenext.device import SpeedPlan
 from lenext.errors import UsageError
 from lenext.experiment.config import Experiment
+from lenext.experiment.progression import adjust_network
 from lenext.models.catalog import VARIANTS, build
 from lenext.models.init import initialise
 from lenext.recipes import FALLBACK, default_recipe, list_recipes, read_recipe
@@ -22,17 +25,54 @@ from lenext.training.loop import Step, TrainState, train_epoch
 from lenext.training.objective import Objective
 from lenext.training.optim import make_optimizer
 
-# A network that the recipe suits and that is quick, at a size that it takes.
+# A network that the recipe suits and that is quick, at a size that it takes; of some papers a relative of it.
+# fmt: off
 SUITS = {
-    "adamw": ("lenet5_relu", 28),
-    "d2l": ("lenet5_dense", 28),
-    "lenet": ("lenet5", 32),
-    "one_cycle": ("resnet20", 8),
-    "convnext_short": ("convnextv2_atto_small", 16),
-    "photographs": ("resnet20", 8),
-    "fine_tuning": ("resnet20", 8),
-    "resnet_cifar": ("resnet20", 8),
+    "adamw":            ("lenet5_relu", 28),
+    "alexnet":          ("alexnet_small", 28),
+    "amoebanet":        ("nasnet_a_cifar_2_192", 8),
+    "amoebanet_cifar":  ("nasnet_a_cifar_2_192", 8),
+    "bninception":      ("googlenet_small", 28),
+    "caffenet":         ("alexnet_small", 28),
+    "cifar_stem":       ("resnet20", 8),
+    "convnext":         ("convnextv2_atto_small", 16),
+    "convnext_short":   ("convnextv2_atto_small", 16),
+    "convnextv2":       ("convnextv2_atto_small", 16),
+    "d2l":              ("lenet5_dense", 28),
+    "densenet":         ("densenet_cifar_L40_k12", 8),
+    "densenet_cifar":   ("densenet_cifar_L40_k12", 8),
+    "efficientnet":     ("efficientnet_b0_small", 8),
+    "efficientnet_lite": ("efficientnet_b0_small", 8),
+    "efficientnetv2":   ("tf_efficientnetv2_b0_small", 16),
+    "enas":             ("nasnet_a_cifar_2_192", 8),
+    "fine_tuning":      ("resnet20", 8),
+    "googlenet":        ("googlenet_small", 28),
+    "inceptionv3":      ("inception_v3_small", 32),
+    "inceptionv4":      ("inception_resnet_v1_small", 32),
+    "lenet":            ("lenet5", 32),
+    "mobilenetv1":      ("mobilenetv1_100_small", 32),
+    "mobilenetv2":      ("mobilenetv2_100_small", 8),
+    "mobilenetv3":      ("mobilenetv3_small_100_small", 8),
+    "nasnet":           ("nasnet_a_cifar_2_192", 8),
+    "nasnet_cifar":     ("nasnet_a_cifar_2_192", 8),
+    "nin":              ("alexnet_small", 28),
+    "one_cycle":        ("resnet20", 8),
+    "photographs":      ("resnet20", 8),
+    "preact":           ("preact_resnet20", 8),
+    "preact_cifar":     ("preact_resnet20", 8),
+    "resnet":           ("resnet20", 8),
+    "resnet_cifar":     ("resnet20", 8),
+    "resnext":          ("resnext_29_32x4d", 8),
+    "resnext_cifar":    ("resnext_29_32x4d", 8),
+    "senet":            ("seresnet20", 8),
+    "stochdepth":       ("resnet20", 8),
+    "torchvision":      ("resnet20", 8),
+    "vgg":              ("vgg11_small", 28),
+    "wrn":              ("wrn_16_4", 8),
+    "wrn_imagenet":     ("wrn_16_4", 8),
+    "zfnet":            ("alexnet_small", 28),
 }
+# fmt: on
 RECIPES = list_recipes()
 
 
@@ -79,27 +119,27 @@ def test_default_recipe_is_the_networks_own_or_the_fallback() -> None:
 def two_steps(recipe: str) -> tuple[list[Step], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     model, size = SUITS[recipe]
     told = experiment(recipe, model, size)
+    training = replace(told.training, batch_size=16, accumulate=min(told.training.accumulate, 2))
     store = open_published("digits").open("test")
     mean, std = statistics([list(store.images)])
     preprocessing = Preprocessing(size=(size, size), channels=1, mean=mean, std=std)
     classifier = build(model, num_classes=10, in_channels=1)
-    initialise(classifier, told.training.init, told.seed)
+    initialise(classifier, training.init, told.seed)
     before = {name: value.detach().clone() for name, value in classifier.named_parameters()}
-    objective = Objective(classifier, told.training.loss)
-    state = TrainState(objective, make_optimizer(classifier, told.training.optimizer))
-    size_of_batch = min(told.training.batch_size, 180)
+    state = TrainState(Objective(classifier, training.loss), make_optimizer(classifier, training.optimizer))
+    adjust_network(0, told, classifier)
     batches = train_batches(
         store,
         preprocessing,
-        Variation(told.augment, 10),
+        Variation(told.augment, 10, colour_components([list(store.images)])),
         np.arange(len(store)),
         seed=0,
         epoch=0,
-        batch_size=size_of_batch,
+        batch_size=training.batch_size,
     )
     plan = SpeedPlan(device="cpu", precision="float32", channels_last=False, threads=1)
     steps = []
-    for step in train_epoch(state, batches, told.training, total=100, seed=0, plan=plan):
+    for step in train_epoch(state, batches, training, total=100, seed=0, plan=plan):
         steps.append(step)
         if len(steps) == 2:
             break

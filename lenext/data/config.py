@@ -40,15 +40,16 @@ class DataConfig:
 class AugmentConfig:
     """Random changes of the training images; in this order, and each is off unless it is asked for.
 
-    crop_area: a part of this share of the image, lowest and highest, is cut out and scaled, in place of fitting all of
-    it; crop_aspect: the part's width / height. short_side: in place of that, the shorter side is scaled to these multiples
-    of the frame, lowest and highest, and a window of the frame is cut out; 256 / 224 in 2012, up to 480 / 224 in 2015. pad: pixels of background (value 0) added on each side before a random
-    crop of the old size. shift: pixels up to which an image is moved, down and across; its edge is repeated. flip:
-    mirror half of the images, left to right. randaugment: how many operations, and their strength, 0 to 10. trivial:
-    one operation of any strength (TrivialAugment). autoaugment: two operations of the policy for ImageNet. jitter: of brightness, contrast, saturation (factors of 1 - x to
-    1 + x) and hue (turns of -x to x). colour_noise: deviation of the multiples of the principal axes of the colours;
-    0.1 in 2012. erase: share of the images in which a box is filled with noise. mixup, cutmix: alpha of the weight's
-    Beta(alpha, alpha); with both, half of the batches get each.
+    crop_area: a part of this share of the image, lowest and highest, is cut out and scaled, in place of fitting all
+    of it; crop_aspect: the part's width / height. short_side: in place of that, the shorter side is scaled to these
+    multiples of the frame, lowest and highest, and a window of the frame is cut out; 256 / 224 in 2012, up to 480 /
+    224 in 2015. pad: pixels of background (value 0) added on each side before a random crop of the old size. shift:
+    pixels up to which an image is moved, down and across; its edge is repeated. flip: mirror half of the images,
+    left to right. randaugment: how many operations, and their strength, 0 to 10. trivial: one operation of any
+    strength (TrivialAugment). autoaugment: two operations of the policy for ImageNet. jitter: of brightness,
+    contrast, saturation (factors of 1 - x to 1 + x) and hue (turns of -x to x). colour_noise: deviation of the
+    multiples of the principal axes of the colours; 0.1 in 2012. erase: share of the images in which a box is filled
+    with noise. mixup, cutmix: alpha of the weight's Beta(alpha, alpha); with both, half of the batches get each.
     """
 
     crop_area: tuple[float, float] | None = None

@@ -163,7 +163,7 @@ def test_places_of_crops_are_even() -> None:
 
 
 def test_windows_are_the_frame_of_a_shorter_side_that_is_even_between_its_limits() -> None:
-    """Of 480 x 640 pixels, shown as 224 of 256 to 480: squares of 420 down to 224 pixels, anywhere, even in 1 / side."""
+    """Of 480 x 640 pixels, shown as 224 of 256 to 480: squares of 420 down to 224, anywhere, even in 1 / side."""
     samples = np.arange(4000)
     sizes = np.tile(np.array([[480, 640]]), (4000, 1))
     boxes = draw_windows(sizes, (256 / 224, 480 / 224), seed=0, epoch=0, samples=samples).numpy()
