@@ -143,7 +143,7 @@ def test_rmsprop_of_tensorflow_by_its_formula(alpha: float, eps: float, momentum
 
 def test_the_two_kinds_of_rmsprop_differ_where_eps_is_large() -> None:
     told: dict[str, Any] = {"alpha": 0.9, "eps": 1.0, "momentum": 0.9}
-    one, other = (train(OptimizerConfig(name=name, **told)) for name in ("rmsprop", "rmsprop_tf"))  # type: ignore[arg-type]
+    one, other = (train(OptimizerConfig(name=name, **told)) for name in ("rmsprop", "rmsprop_tf"))
     assert np.abs(one["weight"] - other["weight"]).max() > 1e-2
 
 
