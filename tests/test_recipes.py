@@ -1,6 +1,7 @@
 """Recipes: each is a resolved experiment, says where it comes from, and trains."""
 
 import math
+import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from lenext.recipes import FALLBACK, default_recipe, list_recipes, read_recipe
 from lenext.training.loop import Step, TrainState, train_epoch
 from lenext.training.objective import Objective
 from lenext.training.optim import make_optimizer
+from lenext.training.schedule import learning_rate
 
 # A network that the recipe suits and that is quick, at a size that it takes; of some papers a relative of it.
 # fmt: off
@@ -75,6 +77,9 @@ SUITS = {
 # fmt: on
 RECIPES = list_recipes()
 
+OURS = {"adamw", "convnext_short", "fine_tuning", "one_cycle", "photographs"}
+PAPERS = [name for name in RECIPES if name not in OURS]
+
 
 def experiment(recipe: str, model: str = "resnet20", size: int = 8) -> Experiment:
     _, tables = read_recipe(recipe)
@@ -101,6 +106,43 @@ def test_recipe_has_a_source_and_names_networks_that_exist(recipe: str) -> None:
         "arXiv:" in about.source
     )
     assert set(about.published_for) | set(about.default_for) <= set(VARIANTS)
+
+
+def test_every_recipe_of_a_paper_says_how_it_departs() -> None:
+    assert len(PAPERS) == 38
+    assert [name for name in PAPERS if not read_recipe(name)[0].departures] == []
+
+
+# Rates after so many updates, by hand from what the papers print; in the order of the files.
+# fmt: off
+PUBLISHED_RATES: list[tuple[str, int, dict[int, float]]] = [
+    ("caffenet",     450_000, {0: 0.01, 99_999: 0.01, 100_000: 1e-3, 399_999: 1e-5, 449_999: 1e-6}),
+    ("convnext",     6000,    {0: 1e-5, 399: 4e-3, 400: 4e-3, 3200: (4e-3 + 1e-6) / 2}),  # 20 updates an epoch
+    ("densenet",     900,     {299: 0.1, 300: 0.01, 600: 1e-3}),
+    ("efficientnet", 3500,    {0: 0.256 / 50, 49: 0.256, 50: 0.256 * 0.97**2, 72: 0.256 * 0.97**3}),
+    ("enas",         6300,    {0: 0.05, 50: (0.05 + 1e-4) / 2, 100: 0.05, 300: 0.05, 700: 0.05, 3100: 0.05}),
+    ("inceptionv3",  1000,    {19: 0.045, 20: 0.045 * 0.94, 999: 0.045 * 0.94**49}),
+    ("mobilenetv2",  3000,    {9: 0.045, 10: 0.045 * 0.98, 2999: 0.045 * 0.98**299}),
+    ("nasnet_cifar", 6000,    {0: 0.025, 3000: 0.0125}),
+    ("preact_cifar", 64_000,  {0: 0.01, 399: 0.01, 400: 0.1, 32_000: 0.01, 48_000: 1e-3}),
+    ("resnet_cifar", 64_000,  {0: 0.1, 32_000: 0.01, 48_000: 1e-3}),
+    ("senet",        1000,    {0: 0.6, 300: 0.06, 999: 6e-4}),
+    ("wrn",          2000,    {599: 0.1, 600: 0.02, 1200: 0.004, 1600: 8e-4}),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("recipe", "total", "rates"), PUBLISHED_RATES, ids=lambda value: str(value)[:12])
+def test_rate_is_the_papers_after_so_many_updates(recipe: str, total: int, rates: dict[int, float]) -> None:
+    training = experiment(recipe).training
+    assert {step: learning_rate(training, 1.0, step, total) for step in rates} == pytest.approx(rates, rel=1e-9)
+
+
+def test_page_of_recipes_is_freshly_made() -> None:
+    """`make docs` writes it."""
+    docs = Path(__file__).parent.parent / "docs"
+    made = runpy.run_path(str(docs / "make_recipe_page.py"))["page"]()
+    assert (docs / "recipes.md").read_text(encoding="utf-8") == made
 
 
 def test_no_network_has_two_recipes_of_its_own() -> None:

@@ -13,7 +13,7 @@ from lenext.config import from_mapping
 from lenext.errors import UsageError
 from lenext.rng import seed_network
 from lenext.training.config import OptimizerConfig, TrainingConfig
-from lenext.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate
+from lenext.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate, state_copies
 
 from .pieces import batches, make_state, resnet20, run_steps, same_bits, tensors
 
@@ -293,6 +293,18 @@ def test_state_goes_round_by_name_to_the_same_bits(config: OptimizerConfig) -> N
     rebuilt.progress = type(rebuilt.progress)(step=2, batch=2)
     run_steps(rebuilt, data[2:], training)
     assert same_bits(tensors(rebuilt), tensors(whole))
+
+
+@pytest.mark.parametrize("config", OPTIMIZERS, ids=NAMES)
+def test_what_the_state_takes_is_what_the_forecast_counts(config: OptimizerConfig) -> None:
+    """In numbers for each weight; of L-BFGS at most: its searches end sooner, and it also keeps where they begin."""
+    state = make_state(optimizer=config)
+    run_steps(state, batches(2), TrainingConfig(optimizer=config))
+    kept = optimizer_tensors(state.optimizer, state.objective.classifier)
+    weights = sum(parameter.numel() for parameter in state.objective.parameters())
+    copies = round(sum(value.numel() for value in kept.values() if value.ndim > 0) / weights)
+    counted = state_copies(config, 2)
+    assert copies < counted <= copies + 6 if config.name in ("lbfgs", "bfgs") else copies == counted
 
 
 def test_state_is_named_by_buffer_and_parameter() -> None:
