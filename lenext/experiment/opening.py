@@ -31,7 +31,7 @@ from lenext.training.config import TrainingConfig
 from lenext.training.finetune import adopt, freeze
 from lenext.training.loop import TrainState, choose_plan
 from lenext.training.objective import Objective, class_weights
-from lenext.training.optim import make_optimizer
+from lenext.training.optim import follow_parameters, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
     with enough_memory(experiment.training):
         plan = _choose(experiment, parts, state)
         state.objective.to(plan.device)
+        follow_parameters(state.optimizer)
         begin_average(state, experiment.training)
     return Beginning(experiment, source, stores, parts, state, plan, facts, tuple(said))
 

@@ -12,11 +12,11 @@ class OptimizerConfig:
 
     rate: peak learning rate. rates: factors of it by place, {"stem": 0.1, "stages.conv2_x": 0.3}; the longest name
     that fits counts. decay: L2 penalty, for adamw decoupled decay. decay_on: "all" parameters, as the papers before
-    2017 did, or "weights" only (no bias, no norm). momentum: sgd and both kinds of rmsprop. betas: adam, adamw. eps:
-    all but sgd and bfgs. alpha: what rmsprop's mean of squares keeps at each update, "decay" in the papers.
-    rmsprop_tf is TensorFlow's, which the papers from Google used (`lenext.training.optim.RMSPropTF`). lbfgs and bfgs
-    make `iterations` steps, each with a line search, on the batches of one update: for the whole data or large parts.
-    history: pairs that lbfgs remembers; bfgs forgets none, for as many updates as its memory may take.
+    2017 did, or "weights" only (no bias, no norm). momentum: sgd and both kinds of rmsprop. betas: adam, adamw.
+    eps: of what divides by a root. alpha: what rmsprop's mean of squares keeps at each update, "decay" in the
+    papers. rmsprop_tf is TensorFlow's, which the papers from Google used (`lenext.training.optim.RMSPropTF`). lbfgs
+    and bfgs make `iterations` steps, each with a line search, on the batches of one update: for the whole data or
+    large parts. history: pairs that lbfgs remembers; bfgs forgets none, for as many updates as its memory may take.
     """
 
     name: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw", "lbfgs", "bfgs"] = "sgd"

@@ -105,6 +105,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["scale"]
 
 
+def follow_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Bring what state there is to where the parameters now lie: Adagrad makes its own before they move."""
+    for parameter, state in optimizer.state.items():
+        for buffer, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[buffer] = value.to(parameter.device)
+
+
 def state_copies(config: OptimizerConfig, steps: int) -> int:
     """How many numbers the optimiser keeps of each trained weight, at most, in a run of so many updates."""
     made = steps * config.iterations

@@ -13,7 +13,14 @@ from lenext.config import from_mapping
 from lenext.errors import UsageError
 from lenext.rng import seed_network
 from lenext.training.config import OptimizerConfig, TrainingConfig
-from lenext.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate, state_copies
+from lenext.training.optim import (
+    follow_parameters,
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+    set_rate,
+    state_copies,
+)
 
 from .pieces import batches, make_state, resnet20, run_steps, same_bits, tensors
 
@@ -305,6 +312,16 @@ def test_what_the_state_takes_is_what_the_forecast_counts(config: OptimizerConfi
     copies = round(sum(value.numel() for value in kept.values() if value.ndim > 0) / weights)
     counted = state_copies(config, 2)
     assert copies < counted <= copies + 6 if config.name in ("lbfgs", "bfgs") else copies == counted
+
+
+def test_state_goes_where_the_parameters_go() -> None:
+    """Adagrad has its sums from the beginning, where the parameters then were; "meta" stands for another device."""
+    pair = Pair().to("meta")
+    optimizer = make_optimizer(pair, OptimizerConfig(name="adagrad"))
+    for parameter, state in optimizer.state.items():
+        state["sum"] = torch.zeros(parameter.shape)
+    follow_parameters(optimizer)
+    assert [state["sum"].device.type for state in optimizer.state.values()] == ["meta", "meta"]
 
 
 def test_state_is_named_by_buffer_and_parameter() -> None:
