@@ -35,8 +35,9 @@ parity: $(PEERS)/ready             ## every network beside torchvision's and tim
 bench: $(TEST)/ready               ## timings beside peers
 	$(TEST)/bin/python benchmarks/startup.py
 
-docs: $(BASE)/ready                ## the pages of docs/models, from papers/ and from the networks themselves
+docs: $(BASE)/ready                ## the pages of docs/models and docs/recipes.md, from the package itself
 	$(BASE)/bin/python docs/make_model_pages.py
+	$(BASE)/bin/python docs/make_recipe_page.py
 
 clean:
 	rm -rf $(BASE) $(TEST) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,8 +1,8 @@
 """Random changes of training images: the numbers are drawn here, the pixels are changed in geometry and colour.
 
 Every number is a function of (seed, epoch, sample number), drawn for the whole batch as one array. The order is fixed:
-random resized crop (in place of fitting), crop, shift, flip, RandAugment or TrivialAugment, jitter (brightness,
-contrast, saturation, hue), colour noise, erasing; then, on normalised images, mixup or cutmix (`mixing`).
+random resized crop (in place of fitting), crop, shift, flip, RandAugment, TrivialAugment or AutoAugment, jitter
+(brightness, contrast, saturation, hue), colour noise, erasing; then, on normalised images, mixup or cutmix (`mixing`).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from lenext.data.colour import (
 )
 from lenext.data.config import AugmentConfig
 from lenext.data.geometry import crop, erase, flip, resized_crop, shift
-from lenext.data.policies import draw_randaugment, draw_trivial, in_portions, operate
+from lenext.data.policies import draw_autoaugment, draw_randaugment, draw_trivial, in_portions, operate
 
 Samples = npt.NDArray[np.int64]
 _TRIES = 10
@@ -52,6 +52,8 @@ def augment(
         images = operate(images, *drawn)
     if config.trivial:
         images = operate(images, *draw_trivial(seed=seed, epoch=epoch, samples=samples))
+    if config.autoaugment:
+        images = operate(images, *draw_autoaugment(seed=seed, epoch=epoch, samples=samples))
     images = _jitter(images, config, seed, epoch, samples)
     if config.colour_noise:
         if colours is None:
@@ -68,12 +70,31 @@ def random_resized_crop(
 ) -> Tensor:
     """Cut a random part out of each image and scale it to `size`: uint8 (N, C, *size) (Szegedy et al. 2015, section 6).
 
-    images: N of uint8 (C, H, W), of any heights and widths, all of the same C; see `config.crop_area`.
+    images: N of uint8 (C, H, W), of any heights and widths, all of the same C; see `config.crop_area` and
+    `config.short_side`.
     """
     sizes = np.array([image.shape[-2:] for image in images], dtype=np.int64).reshape(-1, 2)
-    area = config.crop_area or (1.0, 1.0)
-    boxes = draw_crops(sizes, area, config.crop_aspect, seed=seed, epoch=epoch, samples=samples)
+    if config.short_side:
+        boxes = draw_windows(sizes, config.short_side, seed=seed, epoch=epoch, samples=samples)
+    else:
+        area = config.crop_area or (1.0, 1.0)
+        boxes = draw_crops(sizes, area, config.crop_aspect, seed=seed, epoch=epoch, samples=samples)
     return resized_crop(images, boxes, size)
+
+
+def draw_windows(
+    sizes: npt.NDArray[np.int64], scale: tuple[float, float], *, seed: int, epoch: int, samples: Samples
+) -> Tensor:
+    """Return a square, int64 (N, 4), inside each image: the frame, where the shorter side is `scale` times as long.
+
+    The scale is even between its limits, and so is the square's place (Simonyan & Zisserman 2014, section 3.1). sizes:
+    int64 (N, 2), height and width.
+    """
+    drawn = rng.uniform(seed, epoch, samples, "window", 3)
+    sides = np.maximum(np.rint(sizes.min(axis=1) / (scale[0] + (scale[1] - scale[0]) * drawn[:, 0])), 1)
+    sides = sides.astype(np.int64)[:, None]  # (N, 1)
+    corners = np.floor(drawn[:, 1:] * (sizes - sides + 1)).astype(np.int64)
+    return torch.from_numpy(np.concatenate([corners, sides, sides], axis=1))
 
 
 def draw_crops(

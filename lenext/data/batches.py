@@ -67,7 +67,7 @@ def train_batches(
     def make(start: int) -> Batch:
         samples = order[start : start + batch_size]
         stored = store.read(samples % len(store))
-        if config.crop_area:
+        if config.crop_area or config.short_side:
             cut = random_resized_crop(stored, preprocessing.inner, config, seed=seed, epoch=epoch, samples=samples)
             images = enframe(cut, preprocessing)
         else:

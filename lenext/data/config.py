@@ -43,23 +43,27 @@ class DataConfig:
 class AugmentConfig:
     """Random changes of the training images; in this order, and each is off unless it is asked for.
 
-    crop_area: a part of this share of the image, lowest and highest, is cut out and scaled, in place of fitting all of
-    it; crop_aspect: the part's width / height. pad: pixels of background (value 0) added on each side before a random
-    crop of the old size. shift: pixels up to which an image is moved, down and across; its edge is repeated. flip:
-    mirror half of the images, left to right. randaugment: how many operations, and their strength, 0 to 10. trivial:
-    one operation of any strength (TrivialAugment). jitter: of brightness, contrast, saturation (factors of 1 - x to
-    1 + x) and hue (turns of -x to x). colour_noise: deviation of the multiples of the principal axes of the colours;
-    0.1 in 2012. erase: share of the images in which a box is filled with noise. mixup, cutmix: alpha of the weight's
-    Beta(alpha, alpha); with both, half of the batches get each.
+    crop_area: a part of this share of the image, lowest and highest, is cut out and scaled, in place of fitting all
+    of it; crop_aspect: the part's width / height. short_side: in place of that, the shorter side is scaled to these
+    multiples of the frame, lowest and highest, and a window of the frame is cut out; 256 / 224 in 2012, up to 480 /
+    224 in 2015. pad: pixels of background (value 0) added on each side before a random crop of the old size. shift:
+    pixels up to which an image is moved, down and across; its edge is repeated. flip: mirror half of the images,
+    left to right. randaugment: how many operations, and their strength, 0 to 10. trivial: one operation of any
+    strength (TrivialAugment). autoaugment: two operations of the policy for ImageNet. jitter: of brightness,
+    contrast, saturation (factors of 1 - x to 1 + x) and hue (turns of -x to x). colour_noise: deviation of the
+    multiples of the principal axes of the colours; 0.1 in 2012. erase: share of the images in which a box is filled
+    with noise. mixup, cutmix: alpha of the weight's Beta(alpha, alpha); with both, half of the batches get each.
     """
 
     crop_area: tuple[float, float] | None = None
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    short_side: tuple[float, float] | None = None
     pad: int = 0
     shift: int = 0
     flip: bool = False
     randaugment: tuple[int, int] | None = None
     trivial: bool = False
+    autoaugment: bool = False
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     colour_noise: float = 0.0
     erase: float = 0.0
@@ -77,11 +81,17 @@ class AugmentConfig:
         _require(0 < low <= high <= 1, "crop_area", self.crop_area, "not rising shares of the area", "[0.08, 1.0]")
         low, high = self.crop_aspect
         _require(0 < low <= high < math.inf, "crop_aspect", self.crop_aspect, "not rising ratios", "[0.75, 1.333]")
+        low, high = self.short_side or (1.0, 1.0)
+        _require(1 <= low <= high < math.inf, "short_side", self.short_side, "not rising multiples", "[1.143, 2.143]")
+        both = bool(self.crop_area and self.short_side)
+        _require(not both, "short_side", self.short_side, "crop_area is set, another way to cut", "[1.0, 1.0]")
         number, strength = self.randaugment or (1, 0)
         why = "it takes how many operations, at least 1, and a strength of 0 to 10"
         _require(number >= 1 and 0 <= strength <= 10, "randaugment", self.randaugment, why, "[2, 9]")
-        why = "RandAugment and TrivialAugment are each a whole policy"
+        why = "RandAugment, TrivialAugment and AutoAugment are each a whole policy"
         _require(not (self.randaugment and self.trivial), "trivial", self.trivial, why, "false")
+        other = bool(self.randaugment or self.trivial)
+        _require(not (self.autoaugment and other), "autoaugment", self.autoaugment, why, "false")
 
 
 def _not_negative(key: str, value: float) -> None:

@@ -22,6 +22,7 @@ from lenext.experiment.opening import Beginning
 from lenext.experiment.session import card_of, enough_memory, steps_of_an_epoch, total_steps
 from lenext.models.parts import DropPath
 from lenext.training.loop import TrainState, forward, train_epoch
+from lenext.training.optim import state_copies
 
 TRIAL_SECONDS = 3.0  # of training steps, cold and warm each
 TRIAL_STEPS = 20  # at most
@@ -143,9 +144,8 @@ def training_bytes(beginning: Beginning) -> int:
     del outcome
     trained = sum(p.numel() * p.element_size() for p in state.objective.parameters() if p.requires_grad)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in own)
-    optimizer = config.optimizer
-    moments = 2 if optimizer.name == "adamw" else 1 if optimizer.momentum else 0
-    copies = weights * (1 + (config.average > 0)) + trained * (1 + moments)
+    steps = total_steps(config, len(beginning.parts.train))
+    copies = weights * (1 + (config.average > 0)) + trained * (1 + state_copies(config.optimizer, steps))
     return copies + batch.images.numel() * 4 + sum(kept.values())
 
 

@@ -23,6 +23,7 @@ from lenext.data.task import Task
 from lenext.device import SpeedPlan, candidate_plans
 from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
+from lenext.experiment.progression import require_progression
 from lenext.experiment.session import Session, changes, enough_memory, newest, snapshot, steps_of_an_epoch
 from lenext.models.catalog import build
 from lenext.models.init import initialise
@@ -30,7 +31,7 @@ from lenext.training.config import TrainingConfig
 from lenext.training.finetune import adopt, freeze
 from lenext.training.loop import TrainState, choose_plan
 from lenext.training.objective import Objective, class_weights
-from lenext.training.optim import make_optimizer
+from lenext.training.optim import follow_parameters, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
     experiment = _with_epochs_of_steps(experiment, len(parts.train))
     state = fresh_state(experiment, parts)
     classifier = state.objective.classifier
+    require_progression(experiment, classifier)
     facts = data_facts(source, stores)
     said = [f"data: {one['kind']}, {one['count']:,} found: {one['text']}" for one in facts["findings"]]
     initialise(classifier, experiment.training.init, experiment.seed)
@@ -79,6 +81,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
     with enough_memory(experiment.training):
         plan = _choose(experiment, parts, state)
         state.objective.to(plan.device)
+        follow_parameters(state.optimizer)
         begin_average(state, experiment.training)
     return Beginning(experiment, source, stores, parts, state, plan, facts, tuple(said))
 

@@ -11,6 +11,7 @@ from lenext.data.sources import Source
 from lenext.errors import UsageError
 from lenext.experiment.config import Experiment
 from lenext.experiment.material import divide, make_parts, settle_preprocessing
+from lenext.experiment.progression import parts_in
 
 SHOWN = 0.005  # a share of a class below this is not told
 
@@ -28,6 +29,7 @@ def seen_images(
         raise UsageError(
             f"cannot show {count} images", why=f"there are {len(parts.train)} to train on", advice="--count 24"
         )
+    parts = parts_in(epoch, experiment, parts)
     order = epoch_order(
         parts.train, seed=experiment.seed, epoch=epoch, balanced=experiment.training.sampling == "balanced"
     )

@@ -27,6 +27,7 @@ from lenext.errors import (
 from lenext.experiment.answers import predict_store
 from lenext.experiment.config import Experiment
 from lenext.experiment.material import Parts
+from lenext.experiment.progression import adjust_network, parts_in
 from lenext.judge.metrics import measure
 from lenext.training.config import TrainingConfig
 from lenext.training.loop import Progress, Step, TrainState, Validation, observe, train_epoch
@@ -145,15 +146,17 @@ class Session:
         order = epoch_order(
             self.parts.train, seed=experiment.seed, epoch=progress.epoch, balanced=config.sampling == "balanced"
         )
+        adjust_network(progress.epoch, experiment, self.state.objective.classifier)
+        parts = parts_in(progress.epoch, experiment, self.parts)
         batches = train_batches(
-            self.parts.train,
-            self.parts.preprocessing,
-            self.parts.variation,
+            parts.train,
+            parts.preprocessing,
+            parts.variation,
             order[progress.batch * config.batch_size :],
             seed=experiment.seed,
             epoch=progress.epoch,
             batch_size=config.batch_size,
-            workers=self.parts.workers,
+            workers=parts.workers,
         )
         return train_epoch(self.state, batches, config, total=self.total_steps, seed=experiment.seed, plan=self.plan)
 

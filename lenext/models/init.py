@@ -52,6 +52,7 @@ class Method:
 #   of a grouped convolution all of them; here each group's own.
 # vgg_normal is the paper's "variance 10^-2", so a deviation of 0.1; popular code reads it as a deviation of 0.01, and
 #   the authors started the deeper networks from the trained A. Glorot's rule also works, they found afterwards.
+# alexnet: Krizhevsky et al. 2012, section 5; its biases of 1 are 0 here.
 # lecun_uniform: LeCun et al. 1998, appendix A. xavier_uniform: Glorot & Bengio 2010, eq. 16.
 # convnext: Liu et al. 2022, Table 5: 0.2 in print, 0.02 in their release and here. "Truncated" there means cut at 2, a
 #   hundred deviations, which is nothing.
@@ -62,6 +63,7 @@ METHODS: Mapping[str, Method] = {
     "xavier_uniform":    Method("uniform", lambda fan_in, fan_out: math.sqrt(6 / (fan_in + fan_out))),
     "he_normal":         Method("normal",  lambda fan_in, fan_out: math.sqrt(2 / fan_in)),
     "he_normal_fan_out": Method("normal",  lambda fan_in, fan_out: math.sqrt(2 / fan_out)),
+    "alexnet":           Method("normal",  lambda fan_in, fan_out: 0.01),
     "vgg_normal":        Method("normal",  lambda fan_in, fan_out: 0.1),
     "convnext":          Method("normal",  lambda fan_in, fan_out: 0.02),
     "torch":             Method("uniform", lambda fan_in, fan_out: 1 / math.sqrt(fan_in), random_bias=True),

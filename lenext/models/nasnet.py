@@ -8,7 +8,7 @@ second reduction.
 Not in print, and here as in the authors' release (TensorFlow's slim): SAME padding (the first convolution of ImageNet
 VALID), whose pixels no average counts; the previous input of the first cell is the current one as it comes; every
 operation but "none" is dropped at a rate that rises linearly over the cells to `drop_path`. Their ScheduledDropPath
-also raises the rates while training; a network does not know its progress, so that here they stand at the end's.
+also raises the rates while training; a network does not know its progress, so that the recipe does (`drop_path`).
 
 Differences of popular code, and between the rows:
   nasnetalarge     timm's: no auxiliary head, and the strided averages of the reduction cells count the padding as zeros

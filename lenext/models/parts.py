@@ -126,27 +126,30 @@ class DropPath(nn.Module):
     The branch is dropped with probability `rate` and else divided by 1 - rate, so that evaluation changes nothing; the
     paper multiplies by 1 - rate when evaluating instead: both are the same in expectation. per "image", as later code
     has it, each image draws. per "batch", the paper's way, whoever owns the branch asks `drops_batch` before computing
-    it, and brings only a kept one here.
+    it, and brings only a kept one here. `share` of the rate counts: 1, or what `lenext.training.dropping` raises to 1
+    over the run.
     """
 
     def __init__(self, rate: float, per: Literal["image", "batch"] = "image") -> None:
         super().__init__()
         self.rate, self.per = rate, per
+        self.share = 1.0
 
     def drops_batch(self) -> bool:
         """Draw whether this batch goes without its branch; never so when evaluating, nor where images draw."""
         if not (self.training and self.per == "batch"):
             return False
-        return bool(torch.rand((), device="cpu") < self.rate)  # drawn there, no accelerator is waited for
+        return bool(torch.rand((), device="cpu") < self.rate * self.share)  # drawn there, no accelerator is waited for
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) -> (N, ...)."""
-        if not (self.training and self.rate):
+        rate = self.rate * self.share
+        if not (self.training and rate):
             return x
         if self.per == "batch":
-            return x / (1 - self.rate)
-        kept = torch.rand((len(x), *(1,) * (x.ndim - 1)), device=x.device) >= self.rate  # in float32, whatever x has
-        return x * kept / (1 - self.rate)
+            return x / (1 - rate)
+        kept = torch.rand((len(x), *(1,) * (x.ndim - 1)), device=x.device) >= rate  # in float32, whatever x has
+        return x * kept / (1 - rate)
 
     def extra_repr(self) -> str:
         """The rate, and what draws."""

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,6 +17,7 @@ from lenext.errors import DivergedError
 from lenext.models.classifier import Classifier
 from lenext.rng import seed_network
 from lenext.training.config import TrainingConfig
+from lenext.training.dropping import scale_drop_path
 from lenext.training.finetune import set_training_mode
 from lenext.training.objective import Objective, Outcome
 from lenext.training.optim import set_rate
@@ -91,27 +92,15 @@ def train_epoch(
 
     total: updates of the whole run, after which training ends. Batches that fill no update sit out.
     """
-    objective, optimizer = state.objective, state.optimizer
-    set_training_mode(objective, objective.classifier, config.freeze)
+    set_training_mode(state.objective, state.objective.classifier, config.freeze)
     batches, clock = iter(batches), time.perf_counter()
     while state.progress.step < total and len(group := list(islice(batches, config.accumulate))) == config.accumulate:
         progress = state.progress
         rate = learning_rate(config, progress.rate_scale, progress.step, total)
-        set_rate(optimizer, rate)
-        optimizer.zero_grad(set_to_none=True)
-        loss, correct = 0.0, 0
-        for micro_step, batch in enumerate(group):
-            seed_network(seed, progress.step, micro_step)
-            outcome, targets = forward(objective, batch, plan)
-            (outcome.loss / len(group)).backward()
-            loss += float(outcome.loss.detach()) / len(group)
-            correct += objective.hits(outcome.scores, targets)
-        norm = clip_gradients(objective, config.clip)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise _diverged(progress.step + 1, loss, norm, rate)
-        optimizer.step()
+        scale_drop_path(state.objective, config, progress.step, total)
+        loss, correct, norm = update(state, group, config, rate, seed=seed, plan=plan)
         if state.average is not None:
-            follow(state.average, objective.classifier, config.average, progress.step)
+            follow(state.average, state.objective.classifier, config.average, progress.step)
         images = sum(len(batch.targets) for batch in group)
         state.progress = dataclasses.replace(
             progress,
@@ -124,6 +113,34 @@ def train_epoch(
         )
         yield Step(step=progress.step + 1, rate=rate, loss=loss, gradient_norm=norm, images=images)
         clock = time.perf_counter()
+
+
+def update(
+    state: TrainState, group: Sequence[Batch], config: TrainingConfig, rate: float, *, seed: int, plan: SpeedPlan
+) -> tuple[float, int, float]:
+    """Make one update; return the loss, the images that were right and the gradient's norm, all before it."""
+    objective, optimizer, step = state.objective, state.optimizer, state.progress.step
+    looks: list[tuple[float, int, float]] = []
+
+    def look() -> float:
+        """Forward and backward: once, or wherever a line search (L-BFGS) asks, on the same batches and noise."""
+        optimizer.zero_grad(set_to_none=True)
+        loss, correct = 0.0, 0
+        for micro_step, batch in enumerate(group):
+            seed_network(seed, step, micro_step)
+            outcome, targets = forward(objective, batch, plan)
+            (outcome.loss / len(group)).backward()
+            loss += float(outcome.loss.detach()) / len(group)
+            correct += objective.hits(outcome.scores, targets)
+        norm = clip_gradients(objective, config.clip)
+        if not looks and not (math.isfinite(loss) and math.isfinite(norm)):
+            raise _diverged(step + 1, loss, norm, rate)
+        looks.append((loss, correct, norm))
+        return loss
+
+    set_rate(optimizer, rate)
+    optimizer.step(look)
+    return looks[0]
 
 
 def forward(objective: Objective, batch: Batch, plan: SpeedPlan) -> tuple[Outcome, Tensor]:

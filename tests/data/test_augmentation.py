@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lenext.config import from_mapping, to_mapping
-from lenext.data.augmentation import augment, draw_crops, draw_erasing, random_resized_crop
+from lenext.data.augmentation import augment, draw_crops, draw_erasing, draw_windows, random_resized_crop
 from lenext.data.colour import colour_components
 from lenext.data.config import AugmentConfig
 from lenext.errors import UsageError
@@ -23,6 +23,7 @@ EACH = {
     "flip": AugmentConfig(flip=True),
     "randaugment": AugmentConfig(randaugment=(2, 9)),
     "trivial": AugmentConfig(trivial=True),
+    "autoaugment": AugmentConfig(autoaugment=True),
     "brightness": AugmentConfig(jitter=(0.4, 0, 0, 0)),
     "contrast": AugmentConfig(jitter=(0, 0.4, 0, 0)),
     "saturation": AugmentConfig(jitter=(0, 0, 0.4, 0)),
@@ -161,6 +162,31 @@ def test_places_of_crops_are_even() -> None:
         _is_even((boxes[:, axis] + 0.5) / (1001 - boxes[:, 2 + axis]), 0, 1)
 
 
+def test_windows_are_the_frame_of_a_shorter_side_that_is_even_between_its_limits() -> None:
+    """Of 480 x 640 pixels, shown as 224 of 256 to 480: squares of 420 down to 224, anywhere, even in 1 / side."""
+    samples = np.arange(4000)
+    sizes = np.tile(np.array([[480, 640]]), (4000, 1))
+    boxes = draw_windows(sizes, (256 / 224, 480 / 224), seed=0, epoch=0, samples=samples).numpy()
+    assert (boxes[:, 2] == boxes[:, 3]).all()
+    assert (boxes[:, 2].min(), boxes[:, 2].max()) == (224, 420)
+    shorter = 224 * 480 / boxes[:, 2]
+    assert np.quantile(shorter, [0.25, 0.5, 0.75]) == pytest.approx([312, 368, 424], abs=6)
+    slack = (sizes - boxes[:, 2:]).astype(float)
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, :2] <= slack).all()
+    assert (boxes[:, :2] / slack).mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_a_window_as_tall_as_the_image_moves_along_its_longer_side() -> None:
+    images = [torch.arange(12, dtype=torch.uint8).view(1, 3, 4)]
+    config = AugmentConfig(short_side=(1.0, 1.0))
+    found = set()
+    for epoch in range(20):
+        cut = random_resized_crop(images, (3, 3), config, seed=0, epoch=epoch, samples=np.arange(1))
+        found.add(tuple(cut[0, 0, 0].tolist()))
+    assert found == {(0, 1, 2), (1, 2, 3)}
+
+
 @pytest.mark.parametrize(
     ("size", "box"),
     [((100, 1000), [0, 433, 100, 133]), ((1000, 100), [433, 0, 133, 100]), ((1, 1000), [0, 499, 1, 1])],
@@ -242,6 +268,9 @@ def test_every_key_survives_a_table() -> None:
         ({"crop_area": [0.1, 1.1]}, "rising"),
         ({"crop_aspect": [2.0, 1.0]}, "rising"),
         ({"crop_aspect": [1.0, float("inf")]}, "rising"),
+        ({"short_side": [0.9, 1.0]}, "rising"),
+        ({"short_side": [1.1, 1.2], "crop_area": [0.1, 1.0]}, "another way"),
+        ({"autoaugment": True, "trivial": True}, "whole policy"),
         ({"randaugment": [0, 9]}, "at least 1"),
         ({"randaugment": [2, 11]}, "0 to 10"),
         ({"randaugment": [2, 9], "trivial": True}, "whole policy"),

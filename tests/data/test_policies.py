@@ -7,7 +7,16 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from lenext.data.policies import OPERATIONS, RANGES, draw_randaugment, draw_trivial, in_portions, operate
+from lenext.data.policies import (
+    AUTOAUGMENT,
+    OPERATIONS,
+    RANGES,
+    draw_autoaugment,
+    draw_randaugment,
+    draw_trivial,
+    in_portions,
+    operate,
+)
 
 MANY = np.arange(14_000)
 NAMES = list(OPERATIONS)
@@ -46,15 +55,17 @@ def _apply_pillow(image: torch.Tensor, operations: list[int], magnitudes: list[f
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-@pytest.mark.parametrize("policy", ["randaugment", "trivial"])
-def test_a_policy_does_to_each_image_what_pillow_does_with_the_same_numbers(policy: str) -> None:
+@pytest.mark.parametrize(("policy", "kinds"), [("randaugment", 14), ("trivial", 14), ("autoaugment", 10)])
+def test_a_policy_does_to_each_image_what_pillow_does_with_the_same_numbers(policy: str, kinds: int) -> None:
     n = 400
     images = _images(n, 24, 18)
     if policy == "trivial":
         operations, magnitudes = draw_trivial(seed=0, epoch=0, samples=np.arange(n))
+    elif policy == "autoaugment":
+        operations, magnitudes = draw_autoaugment(seed=0, epoch=0, samples=np.arange(n))
     else:
         operations, magnitudes = draw_randaugment(3, 9, (24, 18), seed=0, epoch=0, samples=np.arange(n))
-    assert len(operations.unique()) == 14
+    assert len(operations.unique()) == kinds
     expected = [_apply_pillow(*row) for row in zip(images, operations.tolist(), magnitudes.tolist(), strict=True)]
     before = images.clone()
     assert torch.equal(operate(images, operations, magnitudes), torch.stack(expected))
@@ -158,3 +169,18 @@ def test_no_images_are_no_trouble() -> None:
 
 def _seen(operations: torch.Tensor, magnitudes: torch.Tensor) -> dict[str, list[float]]:
     return {name: magnitudes[operations == number].unique().tolist() for number, name in enumerate(NAMES)}
+
+
+def test_autoaugment_draws_each_pair_evenly_with_its_probabilities_and_strengths() -> None:
+    """By Table 9: how often each operation comes first, and the pairs whose magnitudes are known by hand."""
+    operations, magnitudes = draw_autoaugment(seed=0, epoch=0, samples=MANY)
+    for place in (0, 1):
+        for name in ("equalize", "rotate", "posterize", "color"):
+            expected = sum(pair[place][1] for pair in AUTOAUGMENT if pair[place][0] == name) / 25
+            found = float((operations[:, place] == NAMES.index(name)).float().mean())
+            assert found == pytest.approx(expected, abs=0.015), (place, name)
+    by_name = {name: magnitudes[:, 0][operations[:, 0] == NAMES.index(name)] for name in NAMES}
+    assert sorted({round(abs(float(m)), 6) for m in by_name["rotate"]}) == pytest.approx([10, 80 / 3, 30])
+    assert sorted(set(by_name["posterize"].tolist())) == pytest.approx([8 - 4 * m / 9 for m in (8, 7, 5)])
+    assert sorted(set(by_name["solarize"].tolist())) == pytest.approx([0, 256 - 256 * 5 / 9, 256 - 256 * 3 / 9])
+    assert float((by_name["rotate"] < 0).float().mean()) == pytest.approx(0.5, abs=0.03)

@@ -8,10 +8,10 @@ import torch
 from torch.optim import lr_scheduler
 
 from lenext.recipes import read_recipe
-from lenext.training.config import ScheduleConfig, TrainingConfig
+from lenext.training.config import ProgressionConfig, ScheduleConfig, TrainingConfig
 from lenext.training.loop import Progress, TrainState, Validation, observe
 from lenext.training.objective import Objective
-from lenext.training.schedule import rate_factor
+from lenext.training.schedule import rate_factor, stage_value
 
 from .pieces import make_state
 
@@ -88,7 +88,7 @@ def test_warmup_by_hand() -> None:
     assert ours(ScheduleConfig(warmup=0.4), 10) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "plateau", "cosine", "one_cycle"])
+@pytest.mark.parametrize("name", ["constant", "step", "exponential", "plateau", "cosine", "polynomial", "one_cycle"])
 def test_no_warmup_of_any_length_goes_past_the_peak(name: str) -> None:
     """Lengths that are no whole number of steps, by design (2.5) or by rounding (0.07 * 100 > 7), among them."""
     for total in (3, 10, 25, 100):
@@ -106,6 +106,71 @@ def test_step_is_torchs_multi_step(total: int) -> None:
     config = ScheduleConfig(name="step", milestones=(0.5, 0.75), factors=(0.1,))
     milestones = [round(0.5 * total), round(0.75 * total)]
     assert_same(ours(config, total), theirs(lr_scheduler.MultiStepLR(optimizer(), milestones, gamma=0.1), total))
+
+
+@pytest.mark.parametrize("total", [30, 175, 700])
+def test_exponential_is_torchs_step_or_its_smooth_form(total: int) -> None:
+    """Every fifth epoch of 35, where a fifth epoch is a whole number of updates only in two of three."""
+    config = ScheduleConfig(name="exponential", length=35, every=5, factor=0.9)
+    peer = lr_scheduler.LambdaLR(optimizer(), lambda step: 0.9 ** (step * 7 // total))
+    assert_same(ours(config, total), theirs(peer, total))
+    if total % 7 == 0:
+        assert_same(ours(config, total), theirs(lr_scheduler.StepLR(optimizer(), total // 7, gamma=0.9), total))
+    smooth = ScheduleConfig(name="exponential", length=35, every=5, factor=0.9, smooth=True)
+    assert_same(ours(smooth, total), theirs(lr_scheduler.ExponentialLR(optimizer(), 0.9 ** (7 / total)), total))
+
+
+def test_exponential_counts_from_the_first_update_and_warm_up_comes_before_it() -> None:
+    """EfficientNet's release: 0.97 every 2.4 epochs, the first five of 350 rising from 0; 10 updates an epoch."""
+    config = ScheduleConfig(name="exponential", length=350, warmup=5, every=2.4, factor=0.97)
+    factors = ours(config, 3500)
+    assert factors[:50] == pytest.approx([(step + 1) / 50 for step in range(50)], rel=1e-12)
+    assert factors[50:72] == pytest.approx([0.97**2] * 22, rel=1e-12)
+    assert factors[72] == pytest.approx(0.97**3, rel=1e-12)
+    assert factors[-1] == pytest.approx(0.97**145, rel=1e-9)  # 350 / 2.4 = 145.8
+
+
+@pytest.mark.parametrize(("total", "first", "growth"), [(70, 10, 2), (50, 10, 1), (630, 10, 2), (45, 5, 3)])
+def test_cosine_with_restarts_is_torchs(total: int, first: int, growth: int) -> None:
+    config = ScheduleConfig(name="cosine", length=total, cycle=first, growth=growth, end=0.002)
+    peer = lr_scheduler.CosineAnnealingWarmRestarts(optimizer(), T_0=first, T_mult=growth, eta_min=0.002)
+    assert_same(ours(config, total), theirs(peer, total))
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("total", TOTALS)
+def test_polynomial_is_torchs(total: int, power: float) -> None:
+    config = ScheduleConfig(name="polynomial", power=power)
+    assert_same(ours(config, total), theirs(lr_scheduler.PolynomialLR(optimizer(), total, power=power), total))
+    ends = ScheduleConfig(name="polynomial", power=power, end=0.1)
+    assert ours(ends, total) == pytest.approx([0.1 + 0.9 * factor for factor in ours(config, total)], rel=1e-12)
+
+
+def test_length_is_the_unit_and_a_shorter_run_keeps_the_shape() -> None:
+    epochs = ScheduleConfig(name="step", length=90, warmup=9, milestones=(30, 60))
+    parts = ScheduleConfig(name="step", warmup=0.1, milestones=(1 / 3, 2 / 3))
+    for total in (9, 90, 900):
+        assert ours(epochs, total) == pytest.approx(ours(parts, total), rel=1e-12)
+
+
+# --- stages: Tan & Le 2021, algorithm 1 and Table 6 -------------------------------------------------------------------
+
+
+def test_stages_are_the_papers() -> None:
+    """Four stages of M: sizes from 128 to 380, dropout from 0.1 to 0.4, each S_0 + (S_e - S_0) i / (M - 1)."""
+    config = ProgressionConfig(stages=4)
+    sizes = [round(stage_value(config, (128, 380), epoch, 348)) for epoch in range(348)]
+    assert [(size, sizes.count(size)) for size in sorted(set(sizes))] == [(128, 87), (212, 87), (296, 87), (380, 87)]
+    assert sizes == sorted(sizes)
+    rates = [stage_value(config, (0.1, 0.4), epoch, 348) for epoch in (0, 87, 174, 261, 347)]
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 350])
+def test_every_run_ends_in_the_last_stage(epochs: int) -> None:
+    values = [stage_value(ProgressionConfig(stages=4), (1.0, 2.0), epoch, epochs) for epoch in range(epochs)]
+    assert values[-1] == 2.0
+    assert values[0] == (1.0 if epochs > 1 else 2.0)
 
 
 def test_resnet_recipe_divides_by_ten_after_half_and_three_quarters() -> None:
