@@ -5,11 +5,12 @@
 set -eu
 runs=${1:-runs/small}
 mkdir -p "$runs"
+export OMP_NUM_THREADS=1
 python -c '
 from lenext.models.catalog import fits
 from lenext.papers import FAMILIES, load_papers
 rows = [[row for row in load_papers().values() if row.family == family and fits(row.name, 28)] for family in FAMILIES]
 least = [min(each, key=lambda row: row.macs) for each in rows]
 print(*(row.name for row in sorted(least, key=lambda row: -row.macs)), sep="\n")' |
-  xargs -P "$(nproc)" -I ROW sh -c "[ -d '$runs/ROW' ] || OMP_NUM_THREADS=1 lenext train fashion_mnist --model ROW \
+  xargs -P "$(nproc)" -I ROW sh -c "[ -d '$runs/ROW' ] || lenext train fashion_mnist --model ROW \
     --epochs 3 --set data.limit=10000 --set training.threads=1 --run '$runs/ROW' && lenext eval '$runs/ROW'"
