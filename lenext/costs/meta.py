@@ -1,7 +1,7 @@
 """Running a copy of a network on the meta device: without data, quickly, and knowing which module is at work."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -164,15 +164,27 @@ class MetaMode(TorchDispatchMode):
             known = self._known[key] = Known(_foreseen(func, args))
         if known is not None:
             return known.result(args), known
-        with self:
-            result = func.decompose(*args, **kwargs)
-        if result is not NotImplemented:
-            return result, None
+        if torch.is_inference_mode_enabled():
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result, None
         result = func(*args, **kwargs)
         known = Known(_shapes_of(result, args))
         if key and known.returns is not None and _signature(args) == key[1]:  # else it has reshaped its argument
             self._known[key] = known
         return result, known
+
+
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """All tensors among values, lists and dictionaries of them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from tensors_in(value)
+        elif isinstance(value, dict):
+            yield from tensors_in(value.values())
 
 
 def _signature(values: Iterable[Any]) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ product in `forward` counts as what it executes, in the module that executes it.
 and no memory.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -14,15 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
-from lenext.costs.meta import Known, MetaMode, copy_to_meta, follow
+from lenext.costs.meta import Known, MetaMode, copy_to_meta, follow, tensors_in
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """How a convolution goes over its input: one number a side for all but `groups`."""
+    """How a convolution goes over its input: one number a side from `kernel` to `dilation`."""
 
+    in_channels: int
+    out_channels: int
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -222,7 +224,7 @@ class _Counter(MetaMode):
 
 def _layer(row: _Row, params: int, weight_bytes: int, auxiliary: bool) -> LayerCost:
     works = row.works
-    output = next((one for one in _tensors((row.output,))), None)
+    output = next((one for one in tensors_in((row.output,))), None)
     return LayerCost(
         name=row.name,
         kind=row.kind,
@@ -244,7 +246,7 @@ def _work_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: A
     operator = func.overloadpacket
     name = _plain_name(operator)
     macs = _macs(func, args, kwargs, result)
-    results = list(_tensors((result,)))
+    results = list(tensors_in((result,)))
     floats = [one for one in results if one.is_floating_point()]
     made = [] if type(known.returns) is int else floats  # else it wrote into its argument
     computes = macs is None and name not in _MOVES and bool(results) and results[0].is_floating_point()
@@ -252,7 +254,7 @@ def _work_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: A
         macs=macs or 0,
         elements=sum(one.numel() for one in made),
         written_bytes=sum(one.nbytes for one in made),
-        traffic_bytes=sum(one.nbytes for one in (*_tensors((*args, *kwargs.values())), *results)),
+        traffic_bytes=sum(one.nbytes for one in (*tensors_in((*args, *kwargs.values())), *results)),
         uncounted=name if computes else "",
         convolution=_convolution(*args[:9]) if operator is torch.ops.aten.convolution else None,
     )
@@ -269,21 +271,10 @@ def _convolution(
     _: Any,
     groups: int,
 ) -> Convolution:
-    kernel, sides = tuple(weight.shape[2:]), weight.ndim - 2
-    stride, padding, dilation = (
-        tuple(one) * sides if len(one) == 1 else tuple(one) for one in (stride, padding, dilation)
-    )
-    return Convolution(kernel, stride, padding, dilation, groups, transposed)
-
-
-def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-        elif isinstance(value, dict):
-            yield from _tensors(value.values())
+    kernel = tuple(weight.shape[2:])
+    settings = [tuple(one) * len(kernel) if len(one) == 1 else tuple(one) for one in (stride, padding, dilation)]
+    out_channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    return Convolution(x.shape[1], out_channels, kernel, *settings, groups=groups, transposed=transposed)
 
 
 def _plain_name(operator: Any) -> str:

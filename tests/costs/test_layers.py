@@ -141,7 +141,7 @@ def test_a_convolution_is_told_in_full() -> None:
     assert conv == LayerCost(
         name="0", kind="Conv2d", calls=1, output=(8, 5, 6), params=8 * 2 * 15 + 8, macs=out * 2 * 15,
         activations=out, activation_bytes=4 * out, weight_bytes=4 * 248, traffic_bytes=4 * (4 * 9 * 12 + 248 + out),
-        uncounted=(), convolutions=(Convolution((3, 5), (2, 2), (1, 2), (1, 1), 2, False),),
+        uncounted=(), convolutions=(Convolution(4, 8, (3, 5), (2, 2), (1, 2), (1, 1), 2, False),),
     )  # fmt: skip
     assert conv.flops == 2 * out * 2 * 15
     assert conv.intensity == conv.flops / (4 * (432 + 248 + out))
@@ -160,7 +160,7 @@ def test_function_calls_belong_to_the_module_that_calls() -> None:
     (row,) = count_cost(network, (4, 9, 9)).layers
     assert (row.name, row.kind) == ("1", "Functional")
     assert row.macs == 6 * 25 * 2 * 9 + 4 * 6 * 5  # 5 x 5 pooled to 2 x 2, each place times the matrix
-    assert row.convolutions == (Convolution((3, 3), (2, 2), (1, 1), (1, 1), 2, False),)
+    assert row.convolutions == (Convolution(4, 6, (3, 3), (2, 2), (1, 1), (1, 1), 2, False),)
     assert row.output == (5, 2, 2)
 
 
@@ -261,6 +261,12 @@ def test_remembered_results_are_like_torchs_own(make: Callable[[], Any]) -> None
     expected = shapes(make())
     with torch.no_grad(), Remembering():
         assert [shapes(make()) for _ in range(3)] == 3 * [expected]
+
+
+def test_a_number_is_remembered_with_its_type() -> None:
+    whole = torch.ones(2, device="meta", dtype=torch.int64)
+    with torch.no_grad(), Remembering():
+        assert [(whole + one).dtype for one in (1, 1.0, True)] == [torch.int64, torch.float32, torch.int64]
 
 
 def test_numbers_with_data_are_worked_out_anew() -> None:
