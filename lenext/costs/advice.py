@@ -50,8 +50,8 @@ class UnknownField:
 class LargeFilter:
     """A filter of 5x5 or more that a chain of 3x3 would replace: Simonyan and Zisserman 2014, section 2.3.
 
-    params, macs: of the filter's weights; chain_params, chain_macs: of `chain` layers of 3x3 with as many channels as
-    its output, whose field is the same.
+    params, macs: of the filter's weights; chain_params, chain_macs: of `chain` layers of 3x3 with the same field and
+    the larger of its numbers of channels between them.
     """
 
     place: str
@@ -114,7 +114,8 @@ def _chain_for(layer: LayerCost, conv: Convolution) -> LargeFilter | None:
         return None
     chain = (side - 1) // 2
     params = side * side * conv.in_channels * conv.out_channels
-    chain_params = 9 * conv.out_channels * (conv.in_channels + (chain - 1) * conv.out_channels)
+    wide = max(conv.in_channels, conv.out_channels)  # between the layers, so that nothing is lost there
+    chain_params = 9 * wide * (conv.in_channels + conv.out_channels + (chain - 2) * wide)
     if chain_params >= params:
         return None
     return LargeFilter(layer.name, side, chain, params, chain_params, layer.macs, layer.macs // params * chain_params)

@@ -48,6 +48,7 @@ def test_two_3x3_replace_5x5_at_18_weights_for_25() -> None:
 
 def test_a_chain_that_saves_nothing_is_no_advice() -> None:
     assert filters(nn.Conv2d(3, 64, 7, padding=3), size=(3, 10, 10)) == []  # 9 408 weights, and 3x3 would have 75 456
+    assert filters(nn.Conv2d(6, 1, 5), size=(6, 10, 10)) == []  # 150 weights, and 3x3 through 6 channels would have 378
 
 
 def test_strided_depthwise_dilated_oblong_and_small_filters_are_left_alone() -> None:
