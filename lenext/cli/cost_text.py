@@ -118,7 +118,7 @@ def layer_rows(cost: "Cost", fields: "Iterable[LayerField]", depth: int) -> list
     """Rows of text with a heading and a total; `depth` sums what lies deeper, 0 nothing."""
     seen = {field.name: field for field in fields}
     heading = ("layer", "what", "output", "params", "MACs", "FLOPs", "activations", "FLOP/B", "sees")
-    rows = [heading]
+    rows: list[tuple[str, ...]] = [heading]
     for name, layers in _groups(cost.layers, depth).items():
         whole = len(layers) == 1 and layers[0].name == name
         what = _what(layers[0]) if whole else f"{len(layers)} layers"

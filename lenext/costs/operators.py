@@ -272,9 +272,11 @@ def _convolution(
     groups: int,
 ) -> Convolution:
     kernel = tuple(weight.shape[2:])
-    settings = [tuple(one) * len(kernel) if len(one) == 1 else tuple(one) for one in (stride, padding, dilation)]
+    stride, padding, dilation = (
+        tuple(one) * len(kernel) if len(one) == 1 else tuple(one) for one in (stride, padding, dilation)
+    )
     out_channels = weight.shape[1] * groups if transposed else weight.shape[0]
-    return Convolution(x.shape[1], out_channels, kernel, *settings, groups=groups, transposed=transposed)
+    return Convolution(x.shape[1], out_channels, kernel, stride, padding, dilation, groups, transposed)
 
 
 def _plain_name(operator: Any) -> str:

@@ -154,10 +154,10 @@ def regroup(sight: Sight, shape: Sequence[int], to: Sequence[int]) -> Sight:
     single = {number for number, dim in enumerate(sight.dims) if dim and prod(places for _, places in dim) == 1}
     sight = see_whole(sight, single)
     factors: list[tuple[int, int]] = []  # (side or -1, length)
-    for dim, length in zip(sight.dims, shape, strict=True):
-        factors += dim or [(-1, length)]
+    for along, length in zip(sight.dims, shape, strict=True):
+        factors += along or [(-1, length)]
     factors = [factor for factor in factors if factor[1] != 1 or factor[0] >= 0]
-    dims = []
+    dims: list[Dim] = []
     for length in to:
         dim: list[tuple[int, int]] = []
         left = length

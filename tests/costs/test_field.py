@@ -92,7 +92,8 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.mix(x.flatten(2).transpose(1, 2))
-        return y.transpose(1, 2).unflatten(2, x.shape[2:])
+        out: Tensor = y.transpose(1, 2).unflatten(2, x.shape[2:])
+        return out
 
 
 PARTS = ["conv", "grouped", "pool", "average", "residual", "dense", "inception", "linear", "pad", "crop", "subsample"]
@@ -186,7 +187,8 @@ class SqueezeExcite(nn.Module):
         self.squeeze = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.squeeze(x)
+        out: Tensor = x * self.squeeze(x)
+        return out
 
 
 class Attention(nn.Module):
@@ -204,7 +206,8 @@ class DotProductAttention(nn.Module):
 class ResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         energy = x.norm(dim=(2, 3), keepdim=True)
-        return x + x * energy / energy.mean(1, keepdim=True)
+        out: Tensor = x + x * energy / energy.mean(1, keepdim=True)
+        return out
 
 
 GATES: list[tuple[str, nn.Module]] = [
