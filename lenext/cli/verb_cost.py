@@ -1,13 +1,24 @@
 """`lenext cost`: parameters and multiply-accumulates of a network, a run or a checkpoint."""
 
+import sys
 from pathlib import Path
 
+from lenext.cli import cost_text
 from lenext.cli.output import put, put_json, table
 from lenext.errors import UsageError
 
 
-def show_cost(model: str, *, size: int = 0, classes: int = 0, json: bool = False) -> None:
-    """Count parameters and multiply-accumulates (MACs) of one image.
+def show_cost(
+    model: str,
+    *,
+    size: int = 0,
+    classes: int = 0,
+    layers: bool = False,
+    depth: int = 0,
+    advise: bool = False,
+    json: bool = False,
+) -> None:
+    """Count parameters and multiply-accumulates (MACs) of one image; of each layer, or with advice, where asked.
 
     Parameters
     ----------
@@ -17,12 +28,20 @@ def show_cost(model: str, *, size: int = 0, classes: int = 0, json: bool = False
         Height and width of the image in pixels; the paper's, or the run's own, unless told otherwise.
     classes
         Number of classes; the paper's unless told otherwise.
+    layers
+        A table of the layers: cost, and the pixels that a place of each sees. Piped, exact and separated by tabs.
+    depth
+        Sum the layers below that many names in the table: 2 shows stages.conv2_x as one row.
+    advise
+        Name bottlenecks, a receptive field smaller than the image, and filters that a chain of 3x3 would replace.
     json
         Print an object.
     """
     import torch
 
     from lenext import checkpoint
+    from lenext.costs.advice import advise as find_advice
+    from lenext.costs.field import receptive_fields
     from lenext.costs.operators import count_cost
     from lenext.experiment.config import checkpoint_folder
     from lenext.models.catalog import build, get_config
@@ -38,12 +57,23 @@ def show_cost(model: str, *, size: int = 0, classes: int = 0, json: bool = False
         row, changes, pixels = model, {"num_classes": classes} if classes else {}, get_config(model).input_size
     with torch.device("meta"):
         network = build(row, **changes)
-    cost = count_cost(network, (network.config.in_channels, size or pixels, size or pixels))
+    image = (network.config.in_channels, size or pixels, size or pixels)
+    cost = count_cost(network, image)
+    fields = receptive_fields(network, image) if layers or depth or advise else ()
+    advice = find_advice(cost, fields, network.places()) if advise else []
     if json:
+        told = {"layers": cost_text.layer_objects(cost, fields)} if layers or depth else {}
+        told |= {"advice": cost_text.advice_objects(advice)} if advise else {}
         put_json(
             {"model": model, "input_size": list(cost.input_size), "params": cost.params, "macs": cost.macs,
-             "flops": 2 * cost.macs, "weight_bytes": cost.weight_bytes, "uncounted": list(cost.uncounted)}
+             "flops": 2 * cost.macs, "weight_bytes": cost.weight_bytes, "uncounted": list(cost.uncounted)} | told
         )  # fmt: skip
+        return
+    if layers or depth:
+        put(cost_text.layer_table(cost, fields, depth, aligned=sys.stdout.isatty()))
+    if advise:
+        put(cost_text.tell_advice(advice))
+    if layers or depth or advise:
         return
     rows = [
         ("network", model),

@@ -1,5 +1,5 @@
 """What a network costs before anybody pays it."""
 
-from lenext.costs.operators import Cost, count_cost
+from lenext.costs.operators import Cost, LayerCost, count_cost
 
-__all__ = ["Cost", "count_cost"]
+__all__ = ["Cost", "LayerCost", "count_cost"]

@@ -1,10 +1,10 @@
 """Parameters and multiply-accumulates, counted operator by operator while the network runs on the meta device.
 
 Nothing is guessed from the classes of modules: a convolution called as a function, a layer used twice or a matrix
-product in `forward` counts as what it executes. Networks of any size take milliseconds to seconds and no memory.
+product in `forward` counts as what it executes, in the module that executes it. Networks of any size take milliseconds
+and no memory.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -12,12 +12,63 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
+from lenext.costs.meta import Known, MetaMode, copy_to_meta, follow, tensors_in
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """How a convolution goes over its input: one number a side from `kernel` to `dilation`."""
+
+    in_channels: int
+    out_channels: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one module itself costs, without the modules inside it.
+
+    name: dotted, "" for the network itself; a module under two names goes by the first. kind: its class. calls: how
+    often it ran; 0 for a head that only training uses. output: shape of what it last returned, without the batch.
+    params: numbers in its own parameters; one that an earlier layer has, too, counts there. activations: numbers that
+    its operators wrote into new tensors (views and operators in place make none), activation_bytes: their bytes.
+    weight_bytes: parameters and buffers. traffic_bytes: all that its operators read and wrote, each operator on its
+    own. uncounted: as in Cost. convolutions: the different ones that it ran. auxiliary: of a Classifier's heads for
+    training.
+    """
+
+    name: str
+    kind: str
+    calls: int
+    output: tuple[int, ...]
+    params: int
+    macs: int
+    activations: int
+    activation_bytes: int
+    weight_bytes: int
+    traffic_bytes: int
+    uncounted: tuple[str, ...]
+    convolutions: tuple[Convolution, ...] = ()
+    auxiliary: bool = False
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: two a multiply-accumulate."""
+        return 2 * self.macs
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity: counted FLOPs a byte read or written (Williams et al. 2009, section 3)."""
+        return self.flops / self.traffic_bytes if self.traffic_bytes else 0.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +79,8 @@ class Cost:
     Classifier's heads that only training uses, not among them. macs: multiply-accumulates of
     convolutions, linear layers and matrix products (1 MAC = 2 FLOPs), bias and padding not told apart.
     weight_bytes: all parameters and buffers in their own types. uncounted: the other operators that did arithmetic
-    (normalisation, pooling, activations, additions), by torch's names, sorted.
+    (normalisation, pooling, activations, additions), by torch's names, sorted. layers: the modules that have parameters
+    or ran operators, in the order in which they ran, then those that did not; they sum to the totals.
     """
 
     params: int
@@ -37,6 +89,10 @@ class Cost:
     weight_bytes: int
     uncounted: tuple[str, ...]
     auxiliary_params: int = 0
+    activations: int = 0
+    activation_bytes: int = 0
+    traffic_bytes: int = 0
+    layers: tuple[LayerCost, ...] = ()
 
 
 def count_cost(model: nn.Module, input_size: Sequence[int]) -> Cost:
@@ -44,6 +100,27 @@ def count_cost(model: nn.Module, input_size: Sequence[int]) -> Cost:
 
     Hooks stay behind: they belong to the user's model. An input that does not fit raises the network's own error.
     """
+    twin, image = prepare_twin(model, input_size)
+    counter = _Counter(twin)
+    with torch.no_grad(), counter:
+        twin(image)
+    layers = counter.layers()
+    return Cost(
+        params=sum(layer.params for layer in layers if not layer.auxiliary),
+        macs=sum(layer.macs for layer in layers),
+        input_size=tuple(input_size),
+        weight_bytes=sum(layer.weight_bytes for layer in layers),
+        uncounted=tuple(sorted({name for layer in layers for name in layer.uncounted})),
+        auxiliary_params=sum(layer.params for layer in layers if layer.auxiliary),
+        activations=sum(layer.activations for layer in layers),
+        activation_bytes=sum(layer.activation_bytes for layer in layers),
+        traffic_bytes=sum(layer.traffic_bytes for layer in layers),
+        layers=layers,
+    )
+
+
+def prepare_twin(model: nn.Module, input_size: Sequence[int]) -> tuple[nn.Module, Tensor]:
+    """A copy of the model without data, in evaluation mode, and an image for it; an impossible size is a UsageError."""
     size = tuple(input_size)
     if not size or min(size) < 1:
         raise UsageError(
@@ -51,67 +128,155 @@ def count_cost(model: nn.Module, input_size: Sequence[int]) -> Cost:
             why="a size is positive whole numbers without the batch",
             advice="count_cost(model, (3, 224, 224))",
         )
-    twin = _copy_to_meta(model).eval()
+    twin = copy_to_meta(model).eval()
     dtype = next((t.dtype for t in twin.parameters() if t.is_floating_point()), torch.float32)
-    seen = _Names()
-    with torch.no_grad(), seen, FlopCounterMode(display=False, custom_mapping=_MORE_FORMULAS) as counter:
-        twin(torch.empty(1, *size, dtype=dtype, device="meta"))
-    counted = {_plain_name(operator) for operator in counter.flop_registry}
-    heads = twin.auxiliary.parameters() if isinstance(twin, Classifier) else ()
-    auxiliary_params = sum(tensor.numel() for tensor in heads)
-    return Cost(
-        params=sum(tensor.numel() for tensor in twin.parameters()) - auxiliary_params,
-        macs=counter.get_total_flops() // 2,
-        input_size=size,
-        weight_bytes=sum(tensor.nbytes for tensor in (*twin.parameters(), *twin.buffers())),
-        uncounted=tuple(sorted(seen.names - counted)),
-        auxiliary_params=auxiliary_params,
-    )
+    return twin, torch.empty(1, *size, dtype=dtype, device="meta")
 
 
-def _copy_to_meta(model: nn.Module) -> nn.Module:
-    """Deep copy whose tensors have shape and type but no data, and which has no hooks."""
-    memo: dict[int, Any] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        if is_lazy(tensor):
-            raise UsageError(
-                "cannot count a network with lazy layers",
-                why="their sizes are unknown before the first batch",
-                advice="run one batch through the network, then count",
-            )
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if isinstance(value, Tensor):  # a plain attribute, which Module.to would leave behind
-                memo[id(value)] = _shape_of(value)
-            elif "_hooks" in name and isinstance(value, dict):
-                memo[id(value)] = type(value)()
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(_shape_of(parameter), requires_grad=False)
-    for buffer in model.buffers():
-        memo[id(buffer)] = _shape_of(buffer)
-    return copy.deepcopy(model, memo)
+def reason_not_counted(name: str) -> str:
+    """Why an operator of `Cost.uncounted` has no multiply-accumulates, in two or three words."""
+    overloads = getattr(torch.ops.aten, name, None)
+    if overloads and any(torch.Tag.pointwise in getattr(overloads, one).tags for one in overloads.overloads()):
+        return "elementwise"
+    for part, reason in _REASONS.items():
+        if part in name:
+            return reason
+    return "no formula"
 
 
-def _shape_of(tensor: Tensor) -> Tensor:
-    return torch.empty_like(tensor, device="meta", requires_grad=False)
+_REASONS = {"norm": "normalisation", "pool": "pooling", "softmax": "normalisation", "hardswish": "elementwise"} | (
+    dict.fromkeys(("mean", "sum", "max", "min", "var", "std"), "reduction")
+)
 
 
-class _Names(TorchDispatchMode):
-    """Collect the operators that made new floating-point values."""
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one operator did, all of which follows from the shapes of its arguments."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch ships it without types
-        self.names: set[str] = set()
+    macs: int
+    elements: int
+    written_bytes: int
+    traffic_bytes: int
+    uncounted: str  # its name, if it did arithmetic for which there is no formula
+    convolution: Convolution | None
+
+
+class _Row:
+    """A module while the network runs."""
+
+    __slots__ = ("calls", "kind", "name", "output", "works")
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.kind = name, kind
+        self.works: list[_Work] = []
+        self.calls = 0
+        self.output: Any = None
+
+
+class _Counter(MetaMode):
+    """Write every operator to the row of the module that is at work."""
+
+    def __init__(self, twin: nn.Module) -> None:
+        super().__init__()
+        self._modules = dict(twin.named_modules())
+        self._rows = {name: _Row(name, type(module).__name__) for name, module in self._modules.items()}
+        self._order: dict[str, _Row] = {}  # rows with work, the first to work first
+        self._row = self._rows[""]
+        follow(self._modules, self._enter, self._leave)
+
+    def _enter(self, name: str) -> _Row:
+        outer, self._row = self._row, self._rows[name]
+        self._row.calls += 1
+        return outer
+
+    def _leave(self, outer: _Row, output: Any) -> None:
+        self._row.output = output
+        self._row = outer
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = _plain_name(func.overloadpacket)
-        first = result[0] if isinstance(result, tuple | list) and result else result
-        if not func.is_view and name not in _MOVES and isinstance(first, Tensor) and first.is_floating_point():
-            self.names.add(name)
+        kwargs = kwargs or {}
+        result, known = self.perform(func, args, kwargs)
+        if known is not None:
+            if known.note is None:
+                known.note = _work_of(func, args, kwargs, result, known)
+            row = self._row
+            if not row.works:
+                self._order[row.name] = row
+            row.works.append(known.note)
         return result
+
+    def layers(self) -> tuple[LayerCost, ...]:
+        """The rows with work or tensors of their own, a tensor being the first module's that has it."""
+        seen: set[int] = set()
+        own: dict[str, tuple[int, int]] = {}  # parameters, bytes of parameters and buffers
+        for name, module in self._modules.items():
+            params = [one for one in module._parameters.values() if one is not None and id(one) not in seen]
+            buffers = [one for one in module._buffers.values() if one is not None and id(one) not in seen]
+            seen |= {id(one) for one in (*params, *buffers)}
+            if params or buffers:
+                own[name] = sum(one.numel() for one in params), sum(one.nbytes for one in (*params, *buffers))
+        names = [*self._order, *(name for name in own if name not in self._order)]
+        heads = "auxiliary." if isinstance(self._modules[""], Classifier) else "\n"
+        return tuple(_layer(self._rows[name], *own.get(name, (0, 0)), name.startswith(heads)) for name in names)
+
+
+def _layer(row: _Row, params: int, weight_bytes: int, auxiliary: bool) -> LayerCost:
+    works = row.works
+    output = next((one for one in tensors_in((row.output,))), None)
+    return LayerCost(
+        name=row.name,
+        kind=row.kind,
+        calls=row.calls,
+        output=() if output is None else tuple(output.shape[1:]),
+        params=params,
+        macs=sum(work.macs for work in works),
+        activations=sum(work.elements for work in works),
+        activation_bytes=sum(work.written_bytes for work in works),
+        weight_bytes=weight_bytes,
+        traffic_bytes=sum(work.traffic_bytes for work in works),
+        uncounted=tuple(sorted({work.uncounted for work in works if work.uncounted})),
+        convolutions=tuple(dict.fromkeys(work.convolution for work in works if work.convolution)),
+        auxiliary=auxiliary,
+    )
+
+
+def _work_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, known: Known) -> _Work:
+    operator = func.overloadpacket
+    name = _plain_name(operator)
+    macs = _macs(func, args, kwargs, result)
+    results = list(tensors_in((result,)))
+    floats = [one for one in results if one.is_floating_point()]
+    made = [] if type(known.returns) is int else floats  # else it wrote into its argument
+    computes = macs is None and name not in _MOVES and bool(results) and results[0].is_floating_point()
+    return _Work(
+        macs=macs or 0,
+        elements=sum(one.numel() for one in made),
+        written_bytes=sum(one.nbytes for one in made),
+        traffic_bytes=sum(one.nbytes for one in (*tensors_in((*args, *kwargs.values())), *results)),
+        uncounted=name if computes else "",
+        convolution=_convolution(*args[:9]) if operator is torch.ops.aten.convolution else None,
+    )
+
+
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    _: Any,
+    groups: int,
+) -> Convolution:
+    kernel = tuple(weight.shape[2:])
+    stride, padding, dilation = (
+        tuple(one) * len(kernel) if len(one) == 1 else tuple(one) for one in (stride, padding, dilation)
+    )
+    out_channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    return Convolution(x.shape[1], out_channels, kernel, stride, padding, dilation, groups, transposed)
 
 
 def _plain_name(operator: Any) -> str:
@@ -130,22 +295,34 @@ upsample_nearest3d where zero zeros zeros_like
 _MOVES = frozenset(_MOVERS.split())
 
 
-def _vector_flops(a: Sequence[int], b: Sequence[int], *_: Any, out_shape: Any = None) -> int:
-    return 2 * prod(a)  # each number of the matrix, or of the first vector, meets one number of the other
+def _convolution_macs(x: Tensor, weight: Tensor, *rest: Any, out: Tensor) -> int:
+    """Each number of the result sums over a filter; of a transposed one, each number of the input goes to one."""
+    places = x if rest[4] else out
+    return places.shape[0] * prod(places.shape[2:]) * weight.numel()
 
 
-def _add_vector_flops(_: Any, a: Sequence[int], b: Sequence[int], *__: Any, out_shape: Any = None, **___: Any) -> int:
-    return 2 * prod(a)
+def _product_macs(a: Tensor, b: Tensor, *_: Any, out: Tensor) -> int:
+    return a.numel() * (b.shape[-1] if b.ndim > 1 else 1)  # each number of `a` meets one number of each column of `b`
 
 
-def _add_batch_flops(_: Any, a: Sequence[int], b: Sequence[int], *__: Any, out_shape: Any = None, **___: Any) -> int:
-    return 2 * prod(a) * b[-1]
+def _added_product_macs(_: Tensor, a: Tensor, b: Tensor, *__: Any, out: Tensor) -> int:
+    return _product_macs(a, b, out=out)
 
 
-# Matrix products for which torch 2.13 has no formula of its own.
-_MORE_FORMULAS: dict[Any, Callable[..., int]] = {
-    torch.ops.aten.dot: _vector_flops,
-    torch.ops.aten.mv: _vector_flops,
-    torch.ops.aten.addmv: _add_vector_flops,
-    torch.ops.aten.addbmm: _add_batch_flops,
+# torch's own formulas cover what is not here (attention, scaled products), but take a tenth of a millisecond a call.
+_FORMULAS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.convolution: _convolution_macs,
+    **dict.fromkeys((torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.mv, torch.ops.aten.dot), _product_macs),
+    **dict.fromkeys((torch.ops.aten.addmm, torch.ops.aten.baddbmm), _added_product_macs),
+    **dict.fromkeys((torch.ops.aten.addmv, torch.ops.aten.addbmm), _added_product_macs),
 }
+
+
+def _macs(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> int | None:
+    """Multiply-accumulates of an operator, None where there is no formula."""
+    operator = func.overloadpacket
+    if operator in _FORMULAS:
+        return _FORMULAS[operator](*args, out=result)
+    if operator in flop_registry:
+        return int(flop_registry[operator](*args, **kwargs, out_val=result)) // 2
+    return None
