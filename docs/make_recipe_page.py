@@ -18,7 +18,7 @@ INTRODUCTION = """\
 `lenext train DATA --model M --recipe NAME` trains as a paper did. A recipe is one file, `lenext/recipes/NAME.toml`: its
 source, the networks it was published for, every departure from the source with its reason, and all that training is
 told. It names neither network nor data, so that any network may try any of them. Without `--recipe` a network is
-trained by a short one of our own (the last table), as the papers' take weeks on ImageNet.
+trained by a short one of our own (the last table), as the papers' take weeks on ImageNet; LeNet-5 by its paper's.
 
 Lengths keep their proportions: `--epochs 9` of a recipe of 90 epochs cuts the rate after 3 and 6 where it says 30 and
 60. An update of many images is made of several batches (`training.accumulate`), as no machine holds them at once.
@@ -51,7 +51,7 @@ def table(names: list[str]) -> str:
         about, tables = read_recipe(name)
         config = from_mapping(TrainingConfig, tables["training"])
         images = config.batch_size * config.accumulate
-        rate = f"{config.optimizer.rate:g}, {describe_schedule(config.schedule)}"
+        rate = f"{config.optimizer.rate:g}, {describe_schedule(config.schedule, config.epochs)}"
         cells = (f"`{name}`", source(about), describe_optimizer(config.optimizer), rate, config.epochs, images)
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines) + "\n"
@@ -73,9 +73,9 @@ def describe_optimizer(config: OptimizerConfig) -> str:
     return f"{config.name}{decay}"
 
 
-def describe_schedule(config: ScheduleConfig) -> str:
-    """What becomes of the rate, in a few words; lengths are in the recipe's own unit, most often epochs."""
-    unit = "" if config.length > 1 else " of the run"
+def describe_schedule(config: ScheduleConfig, epochs: int) -> str:
+    """What becomes of the rate, in a few words; lengths are in epochs unless something else is said."""
+    unit = {1: " of the run", epochs: ""}.get(config.length, " updates")
     warm = f", {config.warmup:g}{unit} of warm-up" if config.warmup and config.name != "one_cycle" else ""
     if config.name == "step":
         factors = ", ".join(f"{factor:g}" for factor in config.factors)
