@@ -49,7 +49,8 @@ def run_all(document: Path, folder: Path, *, slow: bool) -> None:
         for file in (lite_weights(0), photograph("chelsea.png"), photograph("coffee.png")):
             shutil.copy(file, folder)
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": beside, "COLUMNS": "120", "NO_COLOR": "1"}
+    threads = {"OMP_NUM_THREADS": "1"}  # for another process tests on the other core, and threads would wait for it
+    environment = {**os.environ, **threads, "PATH": beside, "COLUMNS": "120", "NO_COLOR": "1"}
     for command in commands(document):
         if command.slow and not slow:
             continue
