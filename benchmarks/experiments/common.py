@@ -3,7 +3,7 @@ figures.
 
 An experiment trains its variants with some seeds each and compares a measure. Its verdict is computed: "reproduced"
 where the 95 % intervals of the two means (Student's t over the seeds) do not overlap, which is stricter than a test
-of their difference. An interrupted experiment goes on when its command is given again.
+of their difference. What was made by `train_variants` goes on when an interrupted command is given again.
 """
 
 import argparse
@@ -189,6 +189,8 @@ def draw_curves(
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes, (horizontal, curves) in zip(grid.flat, panels.items(), strict=False):
             for colour, (name, (x, seeds)) in zip(COLOURS, curves.items(), strict=False):
+                if not seeds:
+                    continue  # all of its runs failed, which the table tells
                 told = [mean_interval(np.log10(y) if logarithmic else y) for y in zip(*seeds, strict=True)]
                 band = np.array([(mean, mean - (half or 0.0), mean + (half or 0.0)) for mean, half in told]).T
                 middle, low, high = 10**band if logarithmic else band

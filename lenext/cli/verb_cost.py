@@ -31,7 +31,7 @@ def show_cost(
     layers
         A table of the layers: cost, and the pixels that a place of each sees. Piped, exact and separated by tabs.
     depth
-        Sum the layers below that many names in the table: 2 shows stages.conv2_x as one row.
+        Sum the layers below that many names in a terminal's table: 2 shows stages.conv2_x as one row.
     advise
         Name bottlenecks, a receptive field smaller than the image, and filters that a chain of 3x3 would replace.
     json

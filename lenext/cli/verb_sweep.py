@@ -90,8 +90,9 @@ def sweep_settings(
         _tell_forecast(sweep, folder, source, root or home(), json)
         return
     begin_sweep(sweep, folder, source, root or home())
+    command = sweep_command(sweep, vary or [], folder, root) + (" --test" if test else "")
     with locked(folder):
-        _train(sweep, folder, source, root or home(), sweep_command(sweep, vary or [], folder, root))
+        _train(sweep, folder, source, root or home(), command)
         results = _judge(sweep, folder, test)
     _tell(folder, results, json)
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lenext import run as runs
-from lenext.config import differing_keys, override, read_toml, to_mapping
+from lenext.config import differing_keys, from_mapping, override, read_toml, to_mapping
 from lenext.data.config import DataConfig
 from lenext.data.sources import Source
 from lenext.errors import ConflictError, DataError, InterruptedRunError, LenextError, LockedError, UsageError
@@ -154,7 +154,7 @@ def compose_variant(
             "cannot sweep", why="a setting fixes the seed, and seeds are counted from 0", advice="--seeds 3"
         )
     get_config(experiment.model, **experiment.network)
-    if not experiment.data.validation and not {"validation", "all"} & set(source.counts):
+    if not experiment.data.validation and "validation" not in source.counts:
         why = "settings are chosen on held-out images, and none are held out"
         raise UsageError("cannot compare settings", why=why, advice="--set data.validation=5000")
     return experiment, settings, decided
@@ -199,7 +199,7 @@ def _differences(before: Mapping[str, Any], asked: Mapping[str, Any]) -> list[st
 
 def _refuse_changed(run: Path, now: Mapping[str, Any]) -> None:
     """A recipe or a rule that has changed since would make another run under the same name."""
-    before = read_toml(run / runs.CONFIG_TOML)
+    before = to_mapping(from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML)))  # with what is new, by default
     passing = {*MACHINE, "data.root"}
     if before["training"]["steps"]:  # epochs follow from them when the run is prepared
         passing.add("training.epochs")

@@ -139,6 +139,7 @@ class ProgressionConfig:
     def __post_init__(self) -> None:
         _require(self.stages >= 1, "stages is at least 1", self.stages)
         _require(all(0 < part <= 1 for part in self.size or ()), "sizes are parts of the run's, above 0", self.size)
+        _require(self.size is None or self.size[0] <= self.size[1], "sizes do not fall", self.size)
         _require(all(0 <= rate < 1 for rate in self.dropout or ()), "0 <= dropout < 1", self.dropout)
         _require(all(0 <= s <= 10 for s in self.strength or ()), "strengths are 0 to 10", self.strength)
         _require(all(0 <= a < math.inf for a in self.mixup or ()), "alphas are finite, not negative", self.mixup)

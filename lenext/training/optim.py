@@ -68,6 +68,15 @@ class RMSPropTF(torch.optim.Optimizer):
         return loss
 
 
+class LBFGS(torch.optim.LBFGS):
+    """torch's, of which a copy works too: torch's own leaves two of its attributes behind."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._params = self.param_groups[0]["params"]
+        self._numel_cache = None
+
+
 def _lbfgs(told: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
     """L-BFGS with a line search for the strong Wolfe conditions (Nocedal & Wright 2006, algorithms 3.5 and 7.4).
 
@@ -76,9 +85,7 @@ def _lbfgs(told: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.O
     """
     history = config.history if config.name == "lbfgs" else EVERY_PAIR
     search = "strong_wolfe"
-    return torch.optim.LBFGS(
-        told, lr=config.rate, max_iter=config.iterations, history_size=history, line_search_fn=search
-    )
+    return LBFGS(told, lr=config.rate, max_iter=config.iterations, history_size=history, line_search_fn=search)
 
 
 _Rule = Callable[[list[dict[str, Any]], OptimizerConfig], torch.optim.Optimizer]

@@ -29,7 +29,7 @@ from lenext.experiment.sweeping import (
 from lenext.reporting.sweeps import read_run, summarise
 
 from ..dying import before_change, die, run_child
-from .photos import tree
+from .photos import tree, write_photos
 from .pieces import result
 
 DIGITS = find_source("digits", "")
@@ -134,6 +134,13 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(
         begin_sweep(sweep, tmp_path / "sweep", DIGITS)
     assert said in str(caught.value)
     assert not (tmp_path / "sweep").exists()
+
+
+def test_data_of_one_piece_without_held_out_images_is_refused(tmp_path: Path) -> None:
+    source = find_source(str(write_photos(tmp_path / "photos")))
+    sweep = dataclasses.replace(asked(*POOLING, settings=("data.validation=0",)), data=source.name)
+    with pytest.raises(UsageError, match="held out"):
+        begin_sweep(sweep, tmp_path / "sweep", source)
 
 
 def test_no_seed_is_no_sweep() -> None:

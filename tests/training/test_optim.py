@@ -1,5 +1,6 @@
 """Update rules. Oracle: the papers' formulas written out in float64, three steps of given gradients."""
 
+import copy
 import math
 from typing import Any
 
@@ -231,6 +232,16 @@ def test_an_update_of_lbfgs_is_torchs_own_on_the_same_batch_and_noise() -> None:
     assert same_bits(state.objective.state_dict(), objective.state_dict())
     assert step.loss == losses[0]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_copy_of_lbfgs_steps_as_the_original() -> None:
+    """As the forecast copies it, to time it."""
+    config = TrainingConfig(optimizer=OptimizerConfig(name="lbfgs", rate=0.5, iterations=3))
+    state = make_state(optimizer=config.optimizer)
+    twin = copy.deepcopy(state)
+    for each in (state, twin):
+        run_steps(each, batches(2), config)
+    assert same_bits(state.objective.state_dict(), twin.objective.state_dict())
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "bfgs"])

@@ -265,3 +265,8 @@ def test_accuracy_of_zero_is_a_best_of_its_own() -> None:
     """Else an epoch 0 would stay the best of a network that learnt nothing."""
     state = observe(make_state(), Validation(loss=9.0, score=0.0), TrainingConfig())
     assert (state.progress.best_epoch, state.progress.best_score) == (1, 0.0)
+
+
+def test_sizes_that_fall_are_refused() -> None:
+    with pytest.raises(TypeError, match="sizes do not fall"):
+        ProgressionConfig(stages=2, size=(1.0, 0.5))
