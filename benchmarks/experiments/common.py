@@ -103,7 +103,7 @@ def measured(runs: Mapping[str, Sequence[Path]], measure: Callable[[Path], float
 
 def validation_error(run: Path) -> float:
     """The lowest of all epochs."""
-    return 1 - max(line["validation_score"] for line in read_metrics(run))
+    return 1 - max(float(line["validation_score"]) for line in read_metrics(run))
 
 
 def training_error(run: Path) -> float:
@@ -118,7 +118,7 @@ def epoch_seconds(run: Path) -> float:
 
 def epochs_to_training_error(run: Path, share: float) -> float:
     """Epochs until the error is at most `share`, between two epochs by a straight line; all of them if it never is."""
-    errors = [1.0, *(1 - line["train_accuracy"] for line in read_metrics(run))]
+    errors = [1.0, *(1 - float(line["train_accuracy"]) for line in read_metrics(run))]
     for epoch, (before, error) in enumerate(itertools.pairwise(errors), start=1):
         if error <= share:
             return epoch - (share - error) / (before - error)
@@ -191,7 +191,7 @@ def draw_curves(
             for colour, (name, (x, seeds)) in zip(COLOURS, curves.items(), strict=False):
                 if not seeds:
                     continue  # all of its runs failed, which the table tells
-                told = [mean_interval(np.log10(y) if logarithmic else y) for y in zip(*seeds, strict=True)]
+                told = [mean_interval(np.log10(y).tolist() if logarithmic else y) for y in zip(*seeds, strict=True)]
                 band = np.array([(mean, mean - (half or 0.0), mean + (half or 0.0)) for mean, half in told]).T
                 middle, low, high = 10**band if logarithmic else band
                 axes.plot(x, middle, color=colour, label=name, marker="o")

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,15 +58,16 @@ def gradient_norms(name: str, images: Tensor, labels: Tensor, seed: int) -> list
     activation, method, normalised, residual = CHAINS[name]
     chain = Chain(activation, images.shape[1], normalised=normalised, residual=residual)
     initialise(chain, method, seed)
-    F.cross_entropy(chain(images), labels).backward()
-    return [float(conv.weight.grad.norm()) for conv in chain.convs]
+    weights = [module.weight for module in chain.convs if isinstance(module, nn.Conv2d)]
+    gradients = torch.autograd.grad(F.cross_entropy(chain(images), labels), weights)
+    return [float(gradient.norm()) for gradient in gradients]
 
 
 def main(words: Sequence[str] | None = None) -> list[str]:
     options = read_options(__doc__ or "", "gradient_norms", words, epochs=1)
     store = find_source(options.data, options.root).open("train")
     count = 64 if options.quick else 256
-    images = torch.stack(store.read(range(count))).float()
+    images = torch.stack(store.read(np.arange(count))).float()
     images, labels = (images - images.mean()) / images.std(), torch.from_numpy(store.labels[:count])
     seeds = range(max(options.seeds, 10))  # one backward pass each
     norms = {name: [gradient_norms(name, images, labels, seed) for seed in seeds] for name in CHAINS}

@@ -21,10 +21,10 @@ from lenext.experiment.config import checkpoint_folder
 from lenext.judge.metrics import measure
 from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
-from lenext.models.resnet import BasicBlock, ResNet
+from lenext.models.resnet import BasicBlock
 
 
-def deepen(shallow: ResNet, repeats: tuple[int, int, int]) -> ResNet:
+def deepen(shallow: Classifier, repeats: tuple[int, int, int]) -> Classifier:
     """A plain network of `repeats` blocks a stage, those of the trained one followed by identities."""
     changes = {"num_classes": shallow.config.num_classes, "in_channels": shallow.config.in_channels}
     deep = build("plain20", repeats=repeats, **changes)
