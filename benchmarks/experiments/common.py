@@ -22,20 +22,20 @@ from lenext.data.sources import find_source
 from lenext.data.store import Store
 from lenext.experiment.config import Experiment, checkpoint_folder
 from lenext.experiment.material import recorded_division
+from lenext.experiment.session import Session
 from lenext.experiment.sweeping import (
+    Planned,
     Sweep,
-    begin_sweep,
-    noted,
-    open_session,
     planned_runs,
     read_failures,
-    unfinished,
+    train_all,
 )
 from lenext.judge.intervals import mean_interval
 from lenext.reporting.dots import draw_groups, save_figure, styled_for_files
-from lenext.run import CONFIG_TOML, locked, read_metrics
+from lenext.run import CONFIG_TOML, read_metrics
 
 Groups = Mapping[str, Sequence[float]]
+Runs = Mapping[str, Sequence[Path]]  # of each variant
 Curves = Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]  # name: x, and y for each seed
 QUICK = ("training.threads=1",)  # nothing is timed before the first step
 COLOURS = ("#0b6e74", "#b3541e", "#5b4b9a", "#9a6a1f", "#3a7d2c", "#a02c5d", "#4d4d4d", "#2f6db5")
@@ -84,19 +84,19 @@ def train_variants(
     common = (f"training.epochs={options.epochs}", *QUICK * options.quick, *settings)
     named = {name: tuple(own) for name, own in variants.items()}
     sweep = Sweep(data=source.name, settings=common, variants=named, seeds=options.seeds)
-    begin_sweep(sweep, folder, source, options.root)
-    with locked(folder):
-        for planned in unfinished(sweep, folder):
-            say(f"{planned.key} of {len(named)} variants")
-            with noted(folder, planned, "the same command again"):
-                train_aloud(open_session(sweep, planned, source, options.root))
+
+    def aloud(planned: Planned, session: Session) -> None:
+        say(f"{planned.key} of {len(named)} variants")
+        train_aloud(session)
+
+    train_all(sweep, folder, source, options.root, train=aloud, command="the same command again")
     for key, failure in read_failures(folder).items():
         say(f"{key} failed: {failure['what']}: {failure['why']}")
     done = [planned for planned in planned_runs(sweep, folder) if planned.status() == "finished"]
     return {name: [planned.run for planned in done if planned.variant == name] for name in named}
 
 
-def measured(runs: Mapping[str, Sequence[Path]], measure: Callable[[Path], float]) -> dict[str, list[float]]:
+def measured(runs: Runs, measure: Callable[[Path], float]) -> dict[str, list[float]]:
     """The measure of every run."""
     return {name: [measure(run) for run in found] for name, found in runs.items()}
 
@@ -170,6 +170,19 @@ def tell(
         paths = save_figure(draw_groups(groups, label=label, percent=percent), options.out / stem)
     put("\n".join([*verdicts, *map(str, paths)]))
     return verdicts
+
+
+def tell_errors(options: Options, runs: Runs, claims: Sequence[Claim]) -> list[str]:
+    """`tell` of the error on training images, and of that on held-out ones."""
+    told = tell(options, measured(runs, training_error), claims, label="training error", stem="training")
+    return told + tell(options, measured(runs, validation_error), claims, label="validation error", stem="validation")
+
+
+def tell_error_and_time(options: Options, runs: Runs, better: Claim, faster: Claim) -> list[str]:
+    """`tell` of the error on held-out images, and of the seconds that an epoch takes."""
+    told = tell(options, measured(runs, validation_error), [better], label="validation error", stem="error")
+    seconds = measured(runs, epoch_seconds)
+    return told + tell(options, seconds, [faster], label="seconds an epoch", percent=False, stem="seconds")
 
 
 def draw_curves(

@@ -8,16 +8,7 @@ python -m benchmarks.experiments.degradation [--quick] [--data cifar10]
 
 from collections.abc import Sequence
 
-from benchmarks.experiments.common import (
-    Claim,
-    draw_curves,
-    measured,
-    read_options,
-    tell,
-    train_variants,
-    training_error,
-    validation_error,
-)
+from benchmarks.experiments.common import Claim, draw_curves, read_options, tell_errors, train_variants
 from lenext.run import read_metrics
 
 
@@ -36,10 +27,7 @@ def main(words: Sequence[str] | None = None) -> list[str]:
         Claim(f"resnet{deep} is better than plain{deep}", f"resnet{deep}", f"plain{deep}"),
         Claim(f"resnet{deep} is better than resnet20", f"resnet{deep}", "resnet20"),
     ]
-    verdicts = tell(options, measured(runs, training_error), claims, label="training error", stem="training")
-    return verdicts + tell(
-        options, measured(runs, validation_error), claims, label="validation error", stem="validation"
-    )
+    return tell_errors(options, runs, claims)
 
 
 if __name__ == "__main__":

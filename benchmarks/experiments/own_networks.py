@@ -9,6 +9,7 @@ from lenext.data.batches import train_batches
 from lenext.data.config import DataConfig
 from lenext.data.ordering import epoch_order
 from lenext.data.sources import find_source
+from lenext.device import threads
 from lenext.experiment.answers import predict_store
 from lenext.experiment.config import compose
 from lenext.experiment.opening import prepare
@@ -32,7 +33,10 @@ class Fitted:
 
 
 def fit(options: Options, make: Callable[[int, int], Classifier], seed: int, settings: Sequence[str] = ()) -> Fitted:
-    """Train `make(channels, classes)` as `lenext train` would, and validate it after every epoch."""
+    """Train `make(channels, classes)` with the loop of `lenext train`, and validate it after every epoch.
+
+    What an experiment does not ask for is left out: averages, frozen places, class weights, sampling, growing images.
+    """
     recipe = next((s.partition("=")[2] for s in settings if s.startswith("recipe=")), "one_cycle")
     told = [
         f"training.epochs={options.epochs}",
@@ -48,16 +52,17 @@ def fit(options: Options, make: Callable[[int, int], Classifier], seed: int, set
     initialise(network, config.init, seed)
     state = TrainState(Objective(network, config.loss).to(plan.device), make_optimizer(network, config.optimizer))
     steps, errors = total_steps(config, len(parts.train)), []
-    for epoch in range(options.epochs):
-        order = epoch_order(parts.train, seed=seed, epoch=epoch)
-        batches = train_batches(
-            parts.train, parts.preprocessing, parts.variation, order, seed=seed, epoch=epoch,
-            batch_size=config.batch_size,
-        )  # fmt: skip
-        for _ in train_epoch(state, batches, config, total=steps, seed=seed, plan=plan):
-            pass
-        state = observe(state, None, config)
-        card = card_of(experiment, parts, state.progress)
-        errors.append(1 - measure(predict_store(network, parts.validation, card, "validation")).score)
-        say(f"epoch {epoch + 1}/{options.epochs}  validation error {100 * errors[-1]:.1f} %")
+    with threads(plan.threads):
+        for epoch in range(options.epochs):
+            order = epoch_order(parts.train, seed=seed, epoch=epoch)
+            batches = train_batches(
+                parts.train, parts.preprocessing, parts.variation, order, seed=seed, epoch=epoch,
+                batch_size=config.batch_size,
+            )  # fmt: skip
+            for _ in train_epoch(state, batches, config, total=steps, seed=seed, plan=plan):
+                pass
+            state = observe(state, None, config)
+            card = card_of(experiment, parts, state.progress)
+            errors.append(1 - measure(predict_store(network, parts.validation, card, "validation")).score)
+            say(f"epoch {epoch + 1}/{options.epochs}  validation error {100 * errors[-1]:.1f} %")
     return Fitted(sum(p.numel() for p in network.parameters()), min(errors))

@@ -8,15 +8,7 @@ python -m benchmarks.experiments.preactivation [--quick] [--data cifar10]
 
 from collections.abc import Sequence
 
-from benchmarks.experiments.common import (
-    Claim,
-    measured,
-    read_options,
-    tell,
-    train_variants,
-    training_error,
-    validation_error,
-)
+from benchmarks.experiments.common import Claim, read_options, tell_errors, train_variants
 
 
 def main(words: Sequence[str] | None = None) -> list[str]:
@@ -25,10 +17,7 @@ def main(words: Sequence[str] | None = None) -> list[str]:
     before, behind = f"preact_resnet{depth}", f"resnet{depth}"
     runs = train_variants(options, {name: [f"model={name}", "recipe=resnet_cifar"] for name in (before, behind)})
     claims = [Claim("pre-activation is better", before, behind)]
-    verdicts = tell(options, measured(runs, training_error), claims, label="training error", stem="training")
-    return verdicts + tell(
-        options, measured(runs, validation_error), claims, label="validation error", stem="validation"
-    )
+    return tell_errors(options, runs, claims)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,7 @@ python -m benchmarks.experiments.stochastic_depth [--quick] [--data cifar10]
 
 from collections.abc import Sequence
 
-from benchmarks.experiments.common import (
-    Claim,
-    epoch_seconds,
-    measured,
-    read_options,
-    tell,
-    train_variants,
-    validation_error,
-)
+from benchmarks.experiments.common import Claim, read_options, tell_error_and_time, train_variants
 
 
 def main(words: Sequence[str] | None = None) -> list[str]:
@@ -24,13 +16,9 @@ def main(words: Sequence[str] | None = None) -> list[str]:
     depth = 20 if options.quick else 110
     dropped, whole = f"stochdepth_resnet_{depth}", f"resnet{depth}"
     runs = train_variants(options, {name: [f"model={name}", "recipe=resnet_cifar"] for name in (dropped, whole)})
-    better, faster = (
-        [Claim("with drops it is better", dropped, whole)],
-        [Claim("with drops it is faster", dropped, whole)],
-    )
-    verdicts = tell(options, measured(runs, validation_error), better, label="validation error", stem="error")
-    seconds = measured(runs, epoch_seconds)
-    return verdicts + tell(options, seconds, faster, label="seconds an epoch", percent=False, stem="seconds")
+    better = Claim("with drops it is better", dropped, whole)
+    faster = Claim("with drops it is faster", dropped, whole)
+    return tell_error_and_time(options, runs, better, faster)
 
 
 if __name__ == "__main__":

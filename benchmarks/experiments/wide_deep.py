@@ -8,15 +8,7 @@ python -m benchmarks.experiments.wide_deep [--quick] [--data cifar10]
 
 from collections.abc import Sequence
 
-from benchmarks.experiments.common import (
-    Claim,
-    epoch_seconds,
-    measured,
-    read_options,
-    tell,
-    train_variants,
-    validation_error,
-)
+from benchmarks.experiments.common import Claim, read_options, tell_error_and_time, train_variants
 
 WIDE, DEEP = "wrn_16_4", "wrn_40_2"
 
@@ -24,10 +16,8 @@ WIDE, DEEP = "wrn_16_4", "wrn_40_2"
 def main(words: Sequence[str] | None = None) -> list[str]:
     options = read_options(__doc__ or "", "wide_deep", words, epochs=10, quick_epochs=1)
     runs = train_variants(options, {name: [f"model={name}", "recipe=resnet_cifar"] for name in (WIDE, DEEP)})
-    better, faster = [Claim("wide is better", WIDE, DEEP)], [Claim("wide is faster", WIDE, DEEP)]
-    verdicts = tell(options, measured(runs, validation_error), better, label="validation error", stem="error")
-    seconds = measured(runs, epoch_seconds)
-    return verdicts + tell(options, seconds, faster, label="seconds an epoch", percent=False, stem="seconds")
+    better, faster = Claim("wide is better", WIDE, DEEP), Claim("wide is faster", WIDE, DEEP)
+    return tell_error_and_time(options, runs, better, faster)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from lenext.run import SWEEP_JSON, load_run, locked, metrics_name, write_durably
 
 if TYPE_CHECKING:
     from lenext.data.sources import Source
+    from lenext.experiment.session import Session
     from lenext.experiment.sweeping import Sweep
     from lenext.reporting.sweeps import RunResult
 
@@ -74,7 +75,7 @@ def sweep_settings(
     """
     from lenext.data.sources import find_source
     from lenext.experiment.config import own_key, with_epochs
-    from lenext.experiment.sweeping import Sweep, begin_sweep, product, sweep_command
+    from lenext.experiment.sweeping import Planned, Sweep, planned_runs, product, sweep_command, train_all
 
     variants = product(vary or [])
     source = find_source(data, root or home())
@@ -89,26 +90,19 @@ def sweep_settings(
     if dry_run:
         _tell_forecast(sweep, folder, source, root or home(), json)
         return
-    begin_sweep(sweep, folder, source, root or home())
     command = sweep_command(sweep, vary or [], folder, root) + (" --test" if test else "")
+    everything = planned_runs(sweep, folder)
+    if done := sum(planned.status() == "finished" for planned in everything):
+        say(f"{done} of {len(everything)} runs are done")
+
+    def aloud(planned: Planned, session: "Session") -> None:
+        say(f"run {everything.index(planned) + 1} of {len(everything)}: {planned.variant}, seed {planned.seed}")
+        train_aloud(session)
+
+    train_all(sweep, folder, source, root or home(), train=aloud, command=command)
     with locked(folder):
-        _train(sweep, folder, source, root or home(), command)
         results = _judge(sweep, folder, test)
     _tell(folder, results, json)
-
-
-def _train(sweep: "Sweep", folder: Path, source: "Source", root: str, command: str) -> None:
-    from lenext.experiment.sweeping import noted, open_session, planned_runs, read_failures, unfinished
-
-    waiting, everything = unfinished(sweep, folder), planned_runs(sweep, folder)
-    if len(waiting) < len(everything):
-        say(f"{len(everything) - len(waiting)} of {len(everything)} runs are done")
-    for planned in waiting:
-        say(f"run {everything.index(planned) + 1} of {len(everything)}: {planned.variant}, seed {planned.seed}")
-        with noted(folder, planned, command):
-            train_aloud(open_session(sweep, planned, source, root))
-        if failure := read_failures(folder).get(planned.key):
-            say(f"failed: {failure['what']}: {failure['why']}")
 
 
 def _judge(sweep: "Sweep", folder: Path, test: bool) -> "list[RunResult]":

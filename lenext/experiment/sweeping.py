@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import itertools
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -274,14 +274,30 @@ def read_failures(folder: Path) -> dict[str, dict[str, Any]]:
     return failures
 
 
-def train_all(sweep: Sweep, folder: Path, source: Source, root: str = "") -> None:
-    """Train everything that is not finished, in silence."""
+def exhaust(_: Planned, session: Session) -> None:
+    """Train a run in silence."""
+    for _record in session.records():
+        pass
+
+
+def train_all(
+    sweep: Sweep,
+    folder: Path,
+    source: Source,
+    root: str = "",
+    *,
+    train: Callable[[Planned, Session], None] = exhaust,
+    command: str = "the same call again",
+) -> None:
+    """Make or find the sweep, and train everything that is not finished; what fails is noted, and the others go on.
+
+    train: how a run is shown while it is trained. command: what goes on with the sweep after an interruption.
+    """
     begin_sweep(sweep, folder, source, root)
     with runs.locked(folder):
         for planned in unfinished(sweep, folder):
-            with noted(folder, planned, "the same call again"):
-                for _ in open_session(sweep, planned, source, root).records():
-                    pass
+            with noted(folder, planned, command):
+                train(planned, open_session(sweep, planned, source, root))
 
 
 def sweep_command(sweep: Sweep, vary: Sequence[str], folder: Path, root: str = "") -> str:

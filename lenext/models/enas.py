@@ -11,8 +11,8 @@ scripts/cifar10_micro_final.sh). Unlike in NASNet
   linear layers   have no biases
 
 The paper prints 4.6 million parameters, the release's network has 3.9, or 4.4 with the auxiliary head. Everything but
-identities is dropped at a rate that rises over the layers to `drop_path`; in the release also over the training, at
-whose end the rates stand here.
+identities is dropped at a rate that rises over the layers to `drop_path`; in the release also over the training, as by
+the recipe's `training.drop_path`.
 
 enas_micro_n2_f8 is not in the paper: two cells a group, 8 channels, no auxiliary head, for two cores.
 """

@@ -82,6 +82,8 @@ def _lbfgs(told: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.O
 
     "bfgs" is the same recursion over every pair since the beginning. Its first matrix is scaled anew at each update,
     as in L-BFGS, where a dense inverse is scaled once at most; a dense one would take the square of the parameters.
+    All line searches of an update share torch's budget of 1.25 evaluations an iteration: with few iterations it may end
+    an update early.
     """
     history = config.history if config.name == "lbfgs" else EVERY_PAIR
     search = "strong_wolfe"
