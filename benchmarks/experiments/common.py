@@ -43,13 +43,15 @@ COLOURS = ("#0b6e74", "#b3541e", "#5b4b9a", "#9a6a1f", "#3a7d2c", "#a02c5d", "#4
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How much is trained, on what, and where runs and figures go."""
+    """How much is trained, on what, and where runs and figures go. size: 0 for the rule of `lenext train`."""
 
     data: str
     root: str
+    size: int
     epochs: int
     seeds: int
     quick: bool
+    settings: tuple[str, ...]
     out: Path
 
 
@@ -59,6 +61,8 @@ def read_options(claim: str, name: str, words: Sequence[str] | None, *, epochs: 
     parser.add_argument("--quick", action="store_true", help="a small form on the digits, to see that it runs")
     parser.add_argument("--data", help="as of lenext train (fashion_mnist; digits with --quick)")
     parser.add_argument("--root", default=os.environ.get("LENEXT_HOME", ""), help="folder to look for the data in")
+    parser.add_argument("--size", type=int, default=0, help="of the images, as of lenext train")
+    parser.add_argument("--set", action="append", default=[], help="of every run, as of lenext train: data.limit=10000")
     parser.add_argument("--epochs", type=int, help=f"of a run ({epochs}; {quick_epochs} with --quick)")
     parser.add_argument("--seeds", type=int, help="of each variant (3; 2 with --quick)")
     parser.add_argument("--out", type=Path, help=f"runs/experiments/{name}, with -quick behind it in the quick form")
@@ -66,9 +70,11 @@ def read_options(claim: str, name: str, words: Sequence[str] | None, *, epochs: 
     return Options(
         data=told.data or ("digits" if told.quick else "fashion_mnist"),
         root=told.root,
+        size=told.size,
         epochs=told.epochs or (quick_epochs if told.quick else epochs),
         seeds=told.seeds or (2 if told.quick else 3),
         quick=told.quick,
+        settings=(*QUICK * told.quick, *told.set),
         out=told.out or Path("runs/experiments") / (f"{name}-quick" if told.quick else name),
     )
 
@@ -81,9 +87,9 @@ def train_variants(
     variants: name -> settings as of `--set`, and model=..., recipe=..., size=... part: the folder under `options.out`.
     """
     source, folder = find_source(options.data, options.root), options.out / part
-    common = (f"training.epochs={options.epochs}", *QUICK * options.quick, *settings)
+    common = (f"training.epochs={options.epochs}", *options.settings, *settings)
     named = {name: tuple(own) for name, own in variants.items()}
-    sweep = Sweep(data=source.name, settings=common, variants=named, seeds=options.seeds)
+    sweep = Sweep(data=source.name, size=options.size, settings=common, variants=named, seeds=options.seeds)
 
     def aloud(planned: Planned, session: Session) -> None:
         say(f"{planned.key} of {len(named)} variants")

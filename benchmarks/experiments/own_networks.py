@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.experiments.common import QUICK, Options
+from benchmarks.experiments.common import Options
 from lenext.cli.output import say
 from lenext.data.batches import train_batches
 from lenext.data.config import DataConfig
@@ -40,12 +40,12 @@ def fit(options: Options, make: Callable[[int, int], Classifier], seed: int, set
     recipe = next((s.partition("=")[2] for s in settings if s.startswith("recipe=")), "one_cycle")
     told = [
         f"training.epochs={options.epochs}",
-        *QUICK * options.quick,
+        *options.settings,
         *(s for s in settings if not s.startswith("recipe=")),
     ]
     source = find_source(options.data, options.root)
     data = DataConfig(name=source.name, root=options.root)
-    experiment, _ = compose(data, source, ROW, recipe=recipe, seed=seed, settings=told)
+    experiment, _ = compose(data, source, ROW, recipe=recipe, size=options.size, seed=seed, settings=told)
     beginning = prepare(experiment, source)
     config, parts, plan = experiment.training, beginning.parts, beginning.plan
     network = make(parts.preprocessing.channels, parts.task.num_classes)
