@@ -36,7 +36,8 @@ _UNFINISHED = re.compile(rf"\.({_OWN.pattern}|{re.escape(MANIFEST)}|{re.escape(C
 class Card:
     """What a checkpoint's weights are: enough to build the network and to feed it.
 
-    changes: fields of the catalog's row that this network changes (class count, channels).
+    changes: fields of the catalog's row that this network changes (class count, channels). classes: none where it was
+    trained without labels.
     multi_label: an image may have several of the classes.
     preprocessing: the plain form of `lenext.data.preprocessing.Preprocessing`.
     """

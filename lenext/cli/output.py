@@ -76,7 +76,8 @@ def describe_epoch(epoch: Any, epochs: int) -> str:
         if epoch.validation_score is None
         else f"  validation {epoch.validation_loss:.3f} {100 * epoch.validation_score:5.1f} %"
     )
-    train = f"train {epoch.train_loss:.3f} {100 * epoch.train_accuracy:5.1f} %"
+    seen = "" if epoch.train_accuracy is None else f" {100 * epoch.train_accuracy:5.1f} %"
+    train = f"train {epoch.train_loss:.3f}{seen}"
     return f"epoch {epoch.epoch:>{len(str(epochs))}}/{epochs}  {train}{validation}  {epoch.seconds:.0f} s"
 
 

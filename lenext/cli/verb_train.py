@@ -220,7 +220,8 @@ def _closing(run: Path, judged: bool) -> str:
     last = records[-1]
     name = index.get("score_name", "score")
     held_out = f", validation {name} {100 * last['validation_score']:.1f} %" if "validation_score" in last else ""
-    following = "" if judged else f"\nnext: lenext eval {run}"
+    next_step = f"lenext eval {run}" if "train_accuracy" in last else f"lenext train {index['data']} --weights {run}"
+    following = "" if judged else f"\nnext: {next_step}"
     epochs = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)}"
     return f"{index['model']} on {index['data']}: {epochs}{held_out}\n{run}{following}"
 

@@ -13,6 +13,7 @@ from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
 from lenext.data.split import split_digest
 from lenext.data.store import Store
+from lenext.errors import UsageError
 from lenext.evaluation.scoring import BATCH_SIZE, describe_prediction, predict_images, score_store
 from lenext.experiment.config import Experiment, checkpoint_folder
 from lenext.experiment.gallery import make_gallery
@@ -45,6 +46,7 @@ def evaluate(
         runs.verify(run, runs.CONFIG_TOML)
         experiment = from_mapping(Experiment, read_toml(run / runs.CONFIG_TOML))
         loaded = checkpoints.load(run / index["chosen"])
+        _require_classes(run, loaded.card)
         model = checkpoints.restore(loaded)
         source = source or find_source(experiment.data.name, experiment.data.root)
         require_task(run, source, loaded.card)
@@ -90,6 +92,7 @@ def predict(path: Path | str, files: Sequence[Path | str]) -> list[dict[str, Any
     Returns, for each file, {"file", "class", "index", "probability", "top5"}.
     """
     loaded = checkpoints.load(checkpoint_folder(Path(path)))
+    _require_classes(Path(path), loaded.card)
     preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
     model = checkpoints.restore(loaded)
     answers = []
@@ -109,6 +112,16 @@ def predict(path: Path | str, files: Sequence[Path | str]) -> list[dict[str, Any
 def load(path: Path | str) -> Classifier:
     """Build the network of a run (its chosen checkpoint) or of a checkpoint folder, in evaluation mode."""
     return checkpoints.restore(checkpoints.load(checkpoint_folder(Path(path))))
+
+
+def _require_classes(path: Path, card: checkpoints.Card) -> None:
+    """Refuse to ask a network for classes that has learnt none."""
+    if not card.classes:
+        raise UsageError(
+            f"cannot classify with {path}",
+            why="it was trained without labels (loss fcmae), and knows no classes yet",
+            advice=f"lenext train DATA --weights {path}",
+        )
 
 
 def _open(

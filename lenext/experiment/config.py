@@ -73,7 +73,8 @@ def compose(
     count = experiment.data.validation
     if "train" in source.counts and "validation" not in source.counts:
         count = validation_count(count, source.counts["train"])
-    if count == 0 and "validation" not in source.counts:
+    held_out = count > 0 or "validation" in source.counts
+    if not (held_out and experiment.training.loss.uses_labels):
         _refuse_waiting(experiment.training)
     return replace(experiment, data=replace(experiment.data, validation=count)), decided
 
@@ -84,7 +85,7 @@ def _refuse_waiting(training: TrainingConfig) -> None:
         if asked:
             raise UsageError(
                 f"cannot wait for {what} without validation",
-                why="it watches held-out images, and none are held out",
+                why="it watches held-out images, and none are held out or no classes learnt",
                 advice="--set data.validation=5000, or --set training.schedule.name=cosine and training.patience=0",
             )
 

@@ -156,7 +156,12 @@ def trained_on(run: Path, test: Store) -> int:
 
 
 def require_task(run: Path, source: Source, card: Card) -> None:
-    """Refuse data of other classes than the run was trained on, in another order, or one where it had several (5)."""
+    """Refuse data of other classes than the run was trained on, in another order, or one where it had several (5).
+
+    A network that was trained without labels has no classes, and any data is right for it.
+    """
+    if not card.classes:
+        return
     if source.task.classes != card.classes:
         raise _changed(run, f"its classes are {', '.join(source.task.classes)}; the run's, {', '.join(card.classes)}")
     if source.task.multi_label != card.multi_label:

@@ -24,7 +24,7 @@ from lenext.device import SpeedPlan, candidate_plans
 from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
 from lenext.experiment.progression import require_progression
-from lenext.experiment.session import Session, changes, enough_memory, newest, snapshot, steps_of_an_epoch
+from lenext.experiment.session import Session, changes, enough_memory, is_validated, newest, snapshot, steps_of_an_epoch
 from lenext.models.catalog import build
 from lenext.models.init import initialise
 from lenext.training.config import TrainingConfig
@@ -71,7 +71,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
     require_progression(experiment, classifier)
     facts = data_facts(source, stores)
     said = [f"data: {one['kind']}, {one['count']:,} found: {one['text']}" for one in facts["findings"]]
-    initialise(classifier, experiment.training.init, experiment.seed)
+    initialise(state.objective.trained(), experiment.training.init, experiment.seed)
     if start_from is not None:
         same = Task(start_from.card.classes, start_from.card.multi_label) == parts.task
         fresh = adopt(classifier, start_from.weights, keep_head=same)
@@ -126,7 +126,7 @@ def create(
             "validation_images": len(parts.validation),
             "train_seconds": state.progress.seconds,
             "test_opened": 0,
-            "chosen": "best" if len(parts.validation) else "last",
+            "chosen": "best" if is_validated(experiment, parts) else "last",
             "score_name": "mAP" if parts.task.multi_label else "top-1",
             "config_digest": digest(config),
             "speed_plan": dataclasses.asdict(plan),
@@ -187,7 +187,7 @@ def fresh_state(experiment: Experiment, parts: Parts) -> TrainState:
     freeze(classifier, config.freeze)
     weights = class_weights(parts.train.labels, config.loss, parts.task.num_classes)
     objective = Objective(classifier, config.loss, multi_label=parts.task.multi_label, weights=weights)
-    return TrainState(objective, make_optimizer(classifier, config.optimizer))
+    return TrainState(objective, make_optimizer(objective.trained(), config.optimizer))
 
 
 def begin_average(state: TrainState, config: TrainingConfig) -> None:

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.config import differing_keys, digest, from_mapping, override, read_toml
@@ -15,7 +17,7 @@ from lenext.errors import ConflictError, UsageError
 from lenext.experiment.config import Experiment
 from lenext.experiment.material import data_facts, make_parts, recorded_division, require_task
 from lenext.experiment.opening import Beginning, begin_average, create, fresh_state
-from lenext.experiment.session import TRAINED, Session, newest, steps_of_an_epoch
+from lenext.experiment.session import DECODER, TRAINED, Session, newest, steps_of_an_epoch
 from lenext.training.loop import Progress
 from lenext.training.optim import load_optimizer_tensors
 
@@ -108,15 +110,18 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     state = fresh_state(experiment, parts)
     plan = SpeedPlan(**runs.load_run(run)["speed_plan"])
     require_device(plan)
-    trained = {name: loaded.optimizer[name] for name in loaded.optimizer if name.startswith(f"{TRAINED}/")}
-    weights = {name.removeprefix(f"{TRAINED}/"): value for name, value in trained.items()} or loaded.weights
-    checkpoints.load_weights(state.objective.classifier, weights)
+    kinds: dict[str, dict[str, Tensor]] = {TRAINED: {}, DECODER: {}, "": {}}
+    for name, value in loaded.optimizer.items():
+        kind, _, rest = name.partition("/")
+        kinds[kind if kind in kinds else ""][rest if kind in kinds else name] = value
+    checkpoints.load_weights(state.objective.classifier, kinds[TRAINED] or loaded.weights)
+    if state.objective.decoder is not None:
+        state.objective.decoder.load_state_dict(kinds[DECODER])
     state.objective.to(plan.device)
     begin_average(state, experiment.training)
     if state.average is not None:
         checkpoints.load_weights(state.average, loaded.weights)
-    moments = {name: value for name, value in loaded.optimizer.items() if name not in trained}
-    load_optimizer_tensors(state.optimizer, state.objective.classifier, moments)
+    load_optimizer_tensors(state.optimizer, state.objective.trained(), kinds[""])
     state.progress = from_mapping(Progress, loaded.progress)
     return Beginning(experiment, source, stores, parts, state, plan, facts={})
 

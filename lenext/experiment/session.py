@@ -41,14 +41,14 @@ class Epoch:
 
     train_accuracy: share of the images that were wholly right, as augmented, before each update. validation_score:
     top-1 accuracy, or mean average precision where an image may have several classes. validation_*: None where nothing
-    is held out.
+    is held out. All but the loss are None where no classes are learnt.
     """
 
     epoch: int
     step: int
     lr: float
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     validation_loss: float | None
     validation_score: float | None
     seconds: float
@@ -56,6 +56,7 @@ class Epoch:
 
 
 TRAINED = "trained"  # of an averaged run: the prefix of the weights that are being trained
+DECODER = "decoder"  # of a run without labels: the prefix of what paints, which the network is kept without
 
 
 class Session:
@@ -108,8 +109,9 @@ class Session:
     def is_done(self) -> bool:
         """Whether the run has had all its updates, or `patience` epochs without a better score."""
         progress, patience = self.state.progress, self.experiment.training.patience
-        stale = len(self.parts.validation) and patience and progress.epoch - progress.best_epoch >= patience
-        return progress.batch == 0 and (progress.step >= self.total_steps or bool(stale))
+        waits = patience > 0 and is_validated(self.experiment, self.parts)
+        stale = waits and progress.epoch - progress.best_epoch >= patience
+        return progress.batch == 0 and (progress.step >= self.total_steps or stale)
 
     def _take_up(self) -> None:
         """Make the folder agree with the state, before the first step and under the lock."""
@@ -129,7 +131,7 @@ class Session:
 
     def save(self, part: Literal["best", "last"]) -> None:
         """Save a generation of `last` (two are kept) or of `best` (one is); weights that are no numbers never."""
-        for name, value in self.state.objective.classifier.state_dict().items():
+        for name, value in self.state.objective.trained().state_dict().items():
             if not value.isfinite().all():
                 raise DivergedError(
                     f"training diverged by update {self.state.progress.step}",
@@ -170,7 +172,7 @@ class Session:
             step=before.step,
             lr=learning_rate(config, before.rate_scale, before.step - 1, self.total_steps),
             train_loss=before.loss_sum / before.seen,
-            train_accuracy=before.correct / before.seen,
+            train_accuracy=before.correct / before.seen if config.loss.uses_labels else None,
             validation_loss=validation.loss if validation else None,
             validation_score=validation.score if validation else None,
             seconds=round(seconds, 3),
@@ -187,7 +189,7 @@ class Session:
 
     def _validate(self) -> Validation | None:
         held_out = self.parts.validation
-        if len(held_out) == 0:
+        if not is_validated(self.experiment, self.parts):
             return None
         card = card_of(self.experiment, self.parts, self.state.progress)
         try:
@@ -202,7 +204,7 @@ class Session:
         return Validation(loss=metrics.nll, score=metrics.score)
 
     def _finish(self) -> None:
-        chosen = "best" if len(self.parts.validation) else "last"
+        chosen = "best" if is_validated(self.experiment, self.parts) else "last"
         stopped = {"stopped_early": True} if self.state.progress.step < self.total_steps else {}
         runs.update_run(self.run, status="finished", chosen=chosen, train_seconds=self._seconds(), **stopped)
 
@@ -239,6 +241,11 @@ def enough_memory(config: TrainingConfig, kept: str = "nothing was written") -> 
         ) from error
 
 
+def is_validated(experiment: Experiment, parts: Parts) -> bool:
+    """Whether held-out images choose the best epoch."""
+    return experiment.training.loss.uses_labels and len(parts.validation) > 0
+
+
 def changes(experiment: Experiment, parts: Parts) -> dict[str, Any]:
     """The fields of the catalog's row that the experiment changes and that the data decides."""
     return {**experiment.network, "num_classes": parts.task.num_classes, "in_channels": parts.preprocessing.channels}
@@ -249,7 +256,7 @@ def card_of(experiment: Experiment, parts: Parts, progress: Progress) -> checkpo
     return checkpoints.Card(
         model=experiment.model,
         changes=changes(experiment, parts),
-        classes=parts.task.classes,
+        classes=parts.task.classes if experiment.training.loss.uses_labels else (),
         preprocessing=to_mapping(parts.preprocessing),
         data=experiment.data.name,
         epoch=progress.epoch,
@@ -261,7 +268,9 @@ def card_of(experiment: Experiment, parts: Parts, progress: Progress) -> checkpo
 def snapshot(experiment: Experiment, parts: Parts, state: TrainState) -> checkpoints.Checkpoint:
     """Everything that a checkpoint of this state holds; beside an average, the trained weights are training state."""
     classifier = state.objective.classifier
-    tensors = optimizer_tensors(state.optimizer, classifier)
+    tensors = optimizer_tensors(state.optimizer, state.objective.trained())
+    if state.objective.decoder is not None:
+        tensors |= {f"{DECODER}/{name}": value for name, value in state.objective.decoder.state_dict().items()}
     if state.average is not None:
         tensors |= {f"{TRAINED}/{name}": value for name, value in classifier.state_dict().items()}
     return checkpoints.Checkpoint(

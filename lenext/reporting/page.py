@@ -45,7 +45,7 @@ def render(files: RunFiles) -> str:
 
 def _context(files: RunFiles) -> dict[str, Any]:
     index, gallery = files.index, files.gallery
-    name = index.get("name")
+    name, unlabelled = index.get("name"), views.is_unlabelled(files)
     return {
         "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),  # ours, nothing of the run in it
         "name": str(name) if name else files.path.name,
@@ -58,7 +58,8 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "trained": duration(finite(index.get("train_seconds"))),
         "openings": views.openings(index.get("test_opened")),
         "opened_often": (finite(index.get("test_opened")) or 0) > 1,
-        "evaluate": shlex.join(["lenext", "eval", str(files.path)]),
+        "unlabelled": unlabelled,
+        "next": shlex.join(["lenext", *(("train", "DATA", "--weights") if unlabelled else ("eval",)), str(files.path)]),
         "tiles": views.tiles(files),
         "charts": {key: Markup(svg) for key, svg in views.charts(files).items()},  # numbers only
         "training_facts": views.training_facts(files),

@@ -88,15 +88,17 @@ def charts(files: RunFiles) -> dict[str, str]:
     seen = [epoch.train_accuracy if name == "accuracy" else None for epoch in epochs]  # another measure than mAP
     score = lines(seen, [epoch.validation_score for epoch in epochs])
     rate = [Line("rate", x, [epoch.lr for epoch in epochs])]
-    return {
-        "loss": line_chart(loss, key="loss", title="Loss", description=_told("Loss", loss, ".3f")),
-        "accuracy": line_chart(
-            score, key="accuracy", title=title, description=_told(title, score, ".1%"), percent=True
-        ),
-        "rate": line_chart(
-            rate, key="rate", title="Learning rate", description=_told("Learning rate", rate, "g"), small=True
-        ),
-    }
+    drawn = {"loss": line_chart(loss, key="loss", title="Loss", description=_told("Loss", loss, ".3f"))}
+    if score:  # without labels there is none
+        told = _told(title, score, ".1%")
+        drawn["accuracy"] = line_chart(score, key="accuracy", title=title, description=told, percent=True)
+    told = _told("Learning rate", rate, "g")
+    return {**drawn, "rate": line_chart(rate, key="rate", title="Learning rate", description=told, small=True)}
+
+
+def is_unlabelled(files: RunFiles) -> bool:
+    """Whether its epochs tell of no classes at all (loss fcmae)."""
+    return bool(files.epochs) and all(epoch.train_accuracy is None for epoch in files.epochs)
 
 
 def training_facts(files: RunFiles) -> list[tuple[str, str]]:

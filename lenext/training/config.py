@@ -107,18 +107,30 @@ class LossConfig:
     `rubbish` is its constant j, a penalty of the class "none". class_weights: "balanced" weighs a class by n / (K n_k),
     so that each of K classes counts alike; where an image may have several, its positives by their odds. auxiliary:
     weight of the losses of the network's auxiliary heads, where it has any (0.3: Szegedy et al. 2014, section 5).
+    fcmae: no labels; a share `hidden` of the patches is painted by a decoder of `decoder` channels (Woo et al. 2023,
+    section 3.1). Nothing is validated then, and the last weights are for `--weights` to begin from.
     """
 
-    name: Literal["cross_entropy", "lenet_map"] = "cross_entropy"
+    name: Literal["cross_entropy", "lenet_map", "fcmae"] = "cross_entropy"
     label_smoothing: float = 0.0
     rubbish: float = 1.0
     class_weights: Literal["none", "balanced"] = "none"
     auxiliary: float = 0.3
+    hidden: float = 0.6
+    decoder: int = 512
 
     def __post_init__(self) -> None:
+        _require(0 < self.hidden < 1, "0 < hidden < 1", self.hidden)
+        _require(self.decoder >= 1, "decoder is at least 1", self.decoder)
+        _require(self.uses_labels or self.class_weights == "none", "fcmae weighs no classes", self.class_weights)
         _require(0 <= self.auxiliary < math.inf, "auxiliary is finite and not negative", self.auxiliary)
         _require(0 <= self.label_smoothing <= 1, "0 <= label_smoothing <= 1", self.label_smoothing)
         _require(math.isfinite(self.rubbish), "rubbish is finite", self.rubbish)
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it is the classes that are learnt."""
+        return self.name != "fcmae"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,18 +12,21 @@ from torch import Tensor, nn
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
 from lenext.training.config import LossConfig
+from lenext.training.masked import MaskedDecoder, masked_loss, require_maskable
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """loss: (), the mean over the batch. scores: (N, num_classes), float32."""
+    """loss: (), the mean over the batch. scores: (N, num_classes), float32; None where no classes are learnt."""
 
     loss: Tensor
-    scores: Tensor
+    scores: Tensor | None
 
 
 class Objective(nn.Module):
-    """A classifier and its loss: the one module that is compiled, and wrapped for many processes."""
+    """A classifier, its loss and what only the loss needs: the one module that is compiled, and wrapped for many
+    processes.
+    """
 
     def __init__(
         self, classifier: Classifier, config: LossConfig, *, multi_label: bool = False, weights: Tensor | None = None
@@ -32,6 +35,7 @@ class Objective(nn.Module):
         self.classifier = classifier
         self.config = config
         self.multi_label = multi_label
+        self.decoder = None if config.uses_labels else MaskedDecoder(require_maskable(classifier), config.decoder)
         self.register_buffer("weights", weights, persistent=False)
         if config.name == "lenet_map" and (multi_label or weights is not None):
             raise UsageError(
@@ -42,6 +46,9 @@ class Objective(nn.Module):
 
     def forward(self, images: Tensor, targets: Tensor) -> Outcome:
         """images: (N, C, H, W). targets: (N,) class indices, or float (N, num_classes) shares of the classes."""
+        if self.decoder is not None:
+            network = require_maskable(self.classifier)
+            return Outcome(masked_loss(network, self.decoder, images, self.config.hidden), None)
         heads = self.classifier.auxiliary
         if not (self.training and heads and self.config.auxiliary):
             scores = self.classifier(images).float()
@@ -66,8 +73,19 @@ class Objective(nn.Module):
         # divided by the images and not, as torch does, by their weights: so that two half batches make a whole one
         return F.cross_entropy(scores, targets, weights, reduction="none", label_smoothing=smoothing).mean()
 
-    def hits(self, scores: Tensor, targets: Tensor) -> int:
+    def trained(self) -> nn.Module:
+        """What the optimiser changes, under the classifier's own places; a decoder is a place beside them."""
+        if self.decoder is None:
+            return self.classifier
+        together = nn.Module()
+        for name, place in (*self.classifier.named_children(), ("decoder", self.decoder)):
+            together.add_module(name, place)
+        return together
+
+    def hits(self, scores: Tensor | None, targets: Tensor) -> int:
         """Count the images that are wholly right: the likeliest class, or where an image may have several, all."""
+        if scores is None:
+            return 0
         if self.multi_label:
             return int(((scores > 0) == (targets > 0.5)).all(1).sum())
         return int((scores.argmax(1) == (targets if targets.ndim == 1 else targets.argmax(1))).sum())
