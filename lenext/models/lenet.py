@@ -13,9 +13,7 @@ loss without j.
 
 `lenet5_dense` is the textbook form (Dive into Deep Learning 1.0, section 7.6): 28x28 images padded by 2, average
 pooling, all 96 links, sigmoids, a linear output. `lenet5_dense_bn` is its section 8.5: normalised hidden layers, no
-padding. `lenet5_relu` is the form of most tutorials, in no paper: the textbook's with ReLU and max pooling.
-
-The layers have the paper's names in all of them: c1, s2, c3, s4, c5, f6, output.
+padding. `lenet5_relu` is the form of most tutorials, in no paper: ReLU and max pooling. Layers have the paper's names.
 """
 
 import random
@@ -44,7 +42,10 @@ class LeNet5Config(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LeNetConfig(NetworkConfig):
-    """The textbook form: every choice that the re-implementations make differently."""
+    """The textbook form: every choice that re-implementations make, or exercises ask for.
+
+    window: side of both convolutions. channels: of c1 and c3. hidden: units of c5 and f6.
+    """
 
     num_classes: int = 10
     in_channels: int = 1
@@ -52,6 +53,9 @@ class LeNetConfig(NetworkConfig):
     min_size: int = 28
     max_size: int | None = 28
     padding: int = 2
+    window: Literal[1, 3, 5, 7, 9] = 5
+    channels: tuple[int, int] = (6, 16)
+    hidden: tuple[int, int] = (120, 84)
     pooling: Literal["average", "max"] = "average"
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
     batch_norm: bool = False
@@ -169,18 +173,14 @@ def codewords(num_classes: int) -> Tensor:
     The paper has ten classes. A further class takes the next word that differs from all before it in 24 places of
     84 or more, so the first words do not depend on how many follow.
     """
-    lines = DIGITS.split("\n")[1:-1]
-    words = [sum(1 << i for i, ink in enumerate("".join(glyph)) if ink == "#") for glyph in _glyphs(lines)]
+    glyphs = zip(*(line.split() for line in DIGITS.split("\n")[1:-1]), strict=True)
+    words = [sum(1 << i for i, ink in enumerate("".join(glyph)) if ink == "#") for glyph in glyphs]
     source = random.Random(1998)
     while len(words) < num_classes:
         word = source.getrandbits(84)
         if all((word ^ other).bit_count() >= 24 for other in words):
             words.append(word)
     return torch.tensor([[2.0 * (word >> i & 1) - 1.0 for i in range(84)] for word in words[:num_classes]])
-
-
-def _glyphs(lines: list[str]) -> list[tuple[str, ...]]:
-    return list(zip(*(line.split() for line in lines), strict=True))
 
 
 class LeNet5(Classifier):
@@ -221,22 +221,23 @@ class LeNet(Classifier):
     def __init__(self, config: LeNetConfig) -> None:
         super().__init__(config)
         pool = nn.AvgPool2d if config.pooling == "average" else nn.MaxPool2d
-        side = ((config.input_size + 2 * config.padding - 4) // 2 - 4) // 2
+        (first, second), (wide, narrow), window = config.channels, config.hidden, config.window
+        side = ((config.input_size + 2 * config.padding - window + 1) // 2 - window + 1) // 2
         self.stem = nn.Identity()
         self.stages = named_chain(  # shapes without padding in brackets
             [
-                ("c1", self._layer("conv", nn.Conv2d(config.in_channels, 6, 5, padding=config.padding))),
+                ("c1", self._layer("conv", nn.Conv2d(config.in_channels, first, window, padding=config.padding))),
                 ("s2", pool(2)),  # (N, 6, 14, 14)  [12]
-                ("c3", self._layer("conv", nn.Conv2d(6, 16, 5))),  # (N, 16, 10, 10)  [8]
+                ("c3", self._layer("conv", nn.Conv2d(first, second, window))),  # (N, 16, 10, 10)  [8]
                 ("s4", pool(2)),  # (N, 16, 5, 5)  [4]
             ]
         )
         self.head = named_chain(
             [
                 ("flatten", nn.Flatten()),
-                ("c5", self._layer("fc", nn.Linear(16 * side * side, 120))),
-                ("f6", self._layer("fc", nn.Linear(120, 84))),
-                ("output", nn.Linear(84, config.num_classes)),
+                ("c5", self._layer("fc", nn.Linear(second * side * side, wide))),
+                ("f6", self._layer("fc", nn.Linear(wide, narrow))),
+                ("output", nn.Linear(narrow, config.num_classes)),
             ]
         )
 

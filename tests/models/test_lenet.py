@@ -156,6 +156,16 @@ def test_the_relu_form_has_rectifiers_and_largest_values_only() -> None:
     assert not {nn.Sigmoid, nn.Tanh, nn.AvgPool2d} & kinds
 
 
+@pytest.mark.parametrize("window", [1, 3, 5, 7, 9])
+def test_the_textbook_form_takes_windows_channels_and_units(window: int) -> None:
+    """By hand: (w^2 + 1) 4 + (4 w^2 + 1) 8 weights of convolutions, c5 reads 8 maps of what windows and pools leave."""
+    model = build("lenet5_dense", window=window, channels=(4, 8), hidden=(20, 12))
+    side = {1: 8, 3: 6, 5: 5, 7: 3, 9: 2}[window]
+    convolutions = (window**2 + 1) * 4 + (4 * window**2 + 1) * 8
+    assert sum(p.numel() for p in model.parameters()) == convolutions + (8 * side**2 + 1) * 20 + 21 * 12 + 13 * 10
+    assert model(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_the_textbook_form_takes_every_pooling_and_activation(pooling: str, activation: str) -> None:
