@@ -28,3 +28,4 @@ sed -n 's/^#> //p' "$0" | xargs -P "${LANES:-$(nproc)}" -I ASKED sh -c "
 #> stochastic_depth stochastic_depth --data cifar10 --size 16 --set data.limit=5000 --epochs 6 --seeds 3
 #> preactivation preactivation --data cifar10 --size 16 --set data.limit=5000 --epochs 6 --seeds 3
 #> wide_deep wide_deep --data cifar10 --size 16 --set data.limit=5000 --epochs 5 --seeds 3
+#> masked_pretraining masked_pretraining --data cifar10 --epochs 15 --seeds 3
