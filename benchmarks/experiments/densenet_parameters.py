@@ -17,10 +17,9 @@ DENSE, LARGER = "densenet_bc_cifar_L40_k12", "preact_resnet20"
 
 def main(words: Sequence[str] | None = None) -> list[str]:
     options = read_options(__doc__ or "", "densenet_parameters", words, epochs=20, quick_epochs=1)
-    names = [DENSE, LARGER]
-    runs = train_variants(options, {name: [f"model={name}", "recipe=resnet_cifar"] for name in names})
-    called = {name: f"{name}, {count(load_run(own[0])['params'])}" for name, own in runs.items() if own}
-    groups = {called[name]: values for name, values in measured(runs, validation_error).items() if values}
+    runs = train_variants(options, {name: [f"model={name}", "recipe=resnet_cifar"] for name in (DENSE, LARGER)})
+    called = {name: f"{name}, {count(load_run(own[0])['params'])}" if own else name for name, own in runs.items()}
+    groups = {called[name]: values for name, values in measured(runs, validation_error).items()}
     claims = [Claim(f"{DENSE} is better than the larger {LARGER}", called[DENSE], called[LARGER])]
     return tell(options, groups, claims, label="validation error, parameters")
 

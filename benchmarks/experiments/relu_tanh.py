@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> list[str]:
     fastest = {}
     for kind in kinds:
         own = [name for name in found if name.startswith(kind) and found[name]]
-        fastest[kind] = min(own, key=lambda name: statistics.fmean(found[name]))
+        fastest[kind] = min(own, key=lambda name: statistics.fmean(found[name]), default=f"{kind}-{rates[0]}")
     errors = {
         kind: (
             range(1, options.epochs + 1),
