@@ -1,9 +1,9 @@
 """A ConvNeXt V2 that has painted hidden patches before, without labels, is better where labels are few.
 
-Woo et al. 2023, Table 3: 84.6 % with FCMAE where the same network has 84.3 % without (base, ImageNet-1K). Here a small one
-of three stages (patches of 8 pixels, 16 an image): it is trained without labels on all training images, then on 5,000
-with their labels; beside it the same network, from drawn weights, on the same 5,000. One pre-training: the seeds are
-those of what follows.
+Woo et al. 2023, Table 3: 84.6 % with FCMAE where the same network has 84.3 % without (base, ImageNet-1K). Here a small
+one of three stages (patches of 8 pixels, 16 an image): it is trained without labels on all training images, then on
+5,000 with their labels; beside it the same network, from drawn weights, on the same 5,000. One pre-training: the seeds
+are those of what follows.
 
 python -m benchmarks.experiments.masked_pretraining [--quick] [--data cifar10]
 """
