@@ -19,7 +19,8 @@ from lenext.device import SpeedPlan, threads
 from lenext.errors import UsageError
 from lenext.experiment.answers import predict_store
 from lenext.experiment.opening import Beginning
-from lenext.experiment.session import card_of, enough_memory, steps_of_an_epoch, total_steps
+from lenext.experiment.progression import mean_area
+from lenext.experiment.session import card_of, enough_memory, is_validated, steps_of_an_epoch, total_steps
 from lenext.models.parts import DropPath
 from lenext.training.loop import TrainState, forward, train_epoch
 from lenext.training.optim import state_copies
@@ -113,13 +114,16 @@ def measure_pace(beginning: Beginning) -> Pace:
     """Time a few updates on a copy of the state, twice on the same images, and the judging of some validation images.
 
     The second time the images are in the cache, if they fit there: then later epochs are as fast, else as the first.
+    Where images grow, the time of an update is taken to follow their area.
     """
     with threads(beginning.plan.threads):
         state = copy.deepcopy(beginning.state)
         first = _seconds_a_step(beginning, state)
         later = _seconds_a_step(beginning, state)
         fits = _train_bytes(beginning) <= beginning.experiment.data.cache << 20
-        return Pace(first=first, later=later if fits else first, validation=_validation_seconds(beginning, state))
+        share = mean_area(beginning.experiment)
+        later = later if fits else first
+        return Pace(first=first * share, later=later * share, validation=_validation_seconds(beginning, state))
 
 
 def training_bytes(beginning: Beginning) -> int:
@@ -165,7 +169,7 @@ def _seconds_a_step(beginning: Beginning, state: TrainState) -> float:
 
 def _validation_seconds(beginning: Beginning, state: TrainState) -> float:
     held_out = beginning.parts.validation
-    if not len(held_out):
+    if not is_validated(beginning.experiment, beginning.parts):
         return 0.0
     some = Subset(held_out, np.arange(min(len(held_out), _JUDGED)))
     card = card_of(beginning.experiment, beginning.parts, state.progress)

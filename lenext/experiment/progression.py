@@ -35,6 +35,12 @@ def adjust_network(epoch: int, experiment: Experiment, classifier: Classifier) -
         set_dropout(classifier, _value(dropout, epoch, experiment))
 
 
+def mean_area(experiment: Experiment) -> float:
+    """The area of the training images, in parts of that at the run's size, on average over the epochs."""
+    epochs = experiment.training.epochs
+    return sum((_size(epoch, experiment) / experiment.size) ** 2 for epoch in range(epochs)) / epochs
+
+
 def require_progression(experiment: Experiment, classifier: Classifier) -> None:
     """Refuse, before anything is written, what the first epoch could not begin with (UsageError)."""
     adjust_network(0, experiment, classifier)

@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor, nn
 
 from lenext.errors import InterruptedRunError, UsageError
-from lenext.experiment.progression import adjust_network, parts_in
+from lenext.experiment.progression import adjust_network, mean_area, parts_in
 from lenext.experiment.resuming import resume
 from lenext.experiment.session import Session
 from lenext.training.loop import Step
@@ -68,6 +68,13 @@ def test_each_stage_has_its_size_and_a_resumed_run_the_same_bits(tmp_path: Path)
     assert seen == [8] * EACH + [16] * EACH
     assert later == [16] * (EACH - 1)
     assert result(stopped) == result(base)
+
+
+def test_forecast_counts_the_area_of_every_epoch(tmp_path: Path) -> None:
+    """By hand: sides of 8, 12 and 16 of 16 are 1/4, 9/16 and 1 of the area."""
+    growing = begin(tmp_path / "growing", *GROWING, size=16).experiment
+    assert mean_area(growing) == pytest.approx((1 / 4 + 9 / 16 + 1) / 3)
+    assert mean_area(begin(tmp_path / "still").experiment) == 1
 
 
 def test_variation_grows_and_validation_stays(tmp_path: Path) -> None:
