@@ -191,10 +191,19 @@ def _differences(before: Mapping[str, Any], asked: Mapping[str, Any]) -> list[st
         if then == now:
             continue
         if isinstance(then, list | dict) and isinstance(now, list | dict):
-            lists = ([item for item in a if item not in b] for a, b in ((then, now), (now, then)))
-            then, now = (", ".join(map(str, items)) or "none" for items in lists)
+            one, other = _listed(then), _listed(now)
+            lists = ([item for item in a if item not in b] for a, b in ((one, other), (other, one)))
+            then, now = (", ".join(items) or "none" for items in lists)
         told.append(f"{key}: another order" if then == now else f"{key}: {then} then, {now} now")
     return told
+
+
+def _listed(value: Sequence[Any] | Mapping[str, Sequence[str]]) -> list[str]:
+    """Settings, or variants by their names and, where those do not tell them, their settings."""
+    if isinstance(value, Mapping):
+        told = {name: ",".join(settings) for name, settings in value.items()}
+        return [name if name == settings else f"{name} ({settings})" for name, settings in told.items()]
+    return [str(item) for item in value]
 
 
 def _refuse_changed(run: Path, now: Mapping[str, Any]) -> None:

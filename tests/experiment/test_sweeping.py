@@ -208,6 +208,10 @@ def test_interruption_ends_the_sweep_and_tells_the_command_that_goes_on(undistur
             ["training.schedule.name=constant then", "training.clip=1 now"],
         ),
         ({"variants": product(["network.pooling=max"])}, ["variants: network.pooling=average then, none now"]),
+        (
+            {"variants": {**product(POOLING), "network.pooling=max": ("network.pooling=max", "network.padding=0")}},
+            ["variants: network.pooling=max then, network.pooling=max (network.pooling=max,network.padding=0) now"],
+        ),
     ],
 )
 def test_another_sweep_in_the_same_folder_is_refused_and_the_difference_named(
