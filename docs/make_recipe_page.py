@@ -30,7 +30,7 @@ What the words mean is in `lenext/training/config.py` and `lenext/data/config.py
 - `lbfgs`, `bfgs`: `training.optimizer.iterations` steps with a line search on the images of one update, which should be
   all of them or many (`training.accumulate`). No paper here has it; `--set training.optimizer.name=lbfgs` does.
 - `training.drop_path = "rising"`: paths are dropped ever more often, up to the network's own rates (NASNet).
-- `training.loss.name = "fcmae"`: no labels; a ConvNeXt V2 paints patches that are hidden from it. The images' sides hold
+- `training.loss.name = "fcmae"`: no labels; a ConvNeXt paints patches that are hidden from it. The images' sides hold
   whole patches: 32 pixels for the ImageNet rows, 16 for `convnextv2_atto_small`, 8 with `--set network.patch=1`. Then
   `lenext train DATA --weights RUN` teaches it classes.
 - `[training.progression]`: sizes, dropout, RandAugment and mixup grow in stages (EfficientNetV2). Sizes are parts of

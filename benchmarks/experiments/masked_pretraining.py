@@ -13,18 +13,20 @@ from collections.abc import Sequence
 
 from benchmarks.experiments.common import Claim, read_options, tell_errors, train_variants
 
-NETWORK = ("model=convnextv2_atto_small", "network.width=24", "network.repeats=[2, 2, 2]", "size=32")
+NETWORK = ("model=convnextv2_atto_small", "network.width=24", "network.repeats=[2, 2, 2]")
 UNLABELLED = ("recipe=fcmae", "training.accumulate=1", "training.optimizer.rate=0.001", "training.loss.decoder=64")
 LABELS = 5000
 
 
 def main(words: Sequence[str] | None = None) -> list[str]:
     options = read_options(__doc__ or "", "masked_pretraining", words, epochs=20)
+    options = dataclasses.replace(options, size=options.size or 32)
     once = dataclasses.replace(options, seeds=1)
-    before = train_variants(once, {"without-labels": [*NETWORK, *UNLABELLED]}, part="pre-training")
-    weights = f"weights={before['without-labels'][0]}"
+    before = train_variants(once, {"without-labels": [*NETWORK, *UNLABELLED]}, part="pre-training")["without-labels"]
+    if not before:
+        raise SystemExit("the pre-training did not finish: there is nothing to begin from")
     variants = {
-        "pre-trained": ["recipe=convnext_short", "size=32", weights],
+        "pre-trained": ["recipe=convnext_short", f"weights={before[0]}"],
         "from-nothing": ["recipe=convnext_short", *NETWORK],
     }
     runs = train_variants(options, variants, settings=() if options.quick else (f"data.limit={LABELS}",))

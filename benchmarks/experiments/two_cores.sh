@@ -1,7 +1,7 @@
 #!/bin/sh
-# Every experiment at a scale for two cores, some three hours of them: CIFAR-10 at 16 pixels unless it says otherwise, a
-# part of its training images, few epochs. One thread a run, as many experiments at a time as there are cores.
-# benchmarks/experiments/two_cores.sh FOLDER-OF-CIFAR10 [FOLDER FOR RUNS]; what is done already is not done again.
+# Every experiment at a scale for two cores, some three hours of them: few epochs of a part of CIFAR-10, at 16 pixels where
+# the network takes them. One thread a run, as many experiments at a time as there are cores. Finished runs are kept.
+# benchmarks/experiments/two_cores.sh FOLDER-OF-MNIST-AND-CIFAR10 [FOLDER FOR RUNS]
 set -eu
 root=$1
 out=${2:-runs/experiments}
@@ -10,7 +10,7 @@ export OMP_NUM_THREADS=1
 sed -n 's/^#> //p' "$0" | xargs -P "${LANES:-$(nproc)}" -I ASKED sh -c "
   name=\$(echo ASKED | cut -d' ' -f1); shown=\$(echo ASKED | cut -d' ' -f2); rest=\$(echo ASKED | cut -s -d' ' -f3-)
   python -m benchmarks.experiments.\$name --root '$root' --out '$out'/\$shown --set training.threads=1 \
-    --set training.precision=bf16 \$rest > '$out'/\$shown.txt 2> '$out'/\$shown.log || echo \"\$shown failed: $out/\$shown.log\""
+    --set training.precision=bf16 \$rest > '$out'/\$shown.txt 2> '$out'/\$shown.log || { echo \"\$shown failed: $out/\$shown.log\"; exit 1; }"
 
 # script, name of the folder, options
 #> gradient_norms gradient_norms --data cifar10

@@ -168,7 +168,9 @@ class Job:
             train, held_out = len(session.parts.train), len(session.parts.validation)
             threads = f"{session.plan.threads} thread{'s' * (session.plan.threads > 1)}"
             say(f"run {place}: {train:,} training images, {held_out:,} held out, {session.plan.precision}, {threads}")
-            if not held_out:
+            if not session.experiment.training.loss.uses_labels:
+                say("no labels are used: the last epoch's network is kept, for --weights to begin from")
+            elif not held_out:
                 say("nothing is held out: the last epoch's network is kept, and no epoch is chosen")
             yield session
 
@@ -202,10 +204,12 @@ def _finish(sessions: "Iterable[Session]", report: bool, json: bool) -> None:
         train_aloud(session)
         done.append(session.run)
         told = [_closing(session.run, report)]
-        if report:
+        if report and session.experiment.training.loss.uses_labels:
             metrics = lenext.evaluate(session.run)
             scores.append(100 * metrics.score)
-            told += [f"test, n = {metrics.n:,}: {metrics_line(metrics)}", str(lenext.write_report(session.run))]
+            told.append(f"test, n = {metrics.n:,}: {metrics_line(metrics)}")
+        if report:
+            told.append(str(lenext.write_report(session.run)))
         if not json:
             put("\n".join(told))
     if json:
@@ -220,10 +224,14 @@ def _closing(run: Path, judged: bool) -> str:
     last = records[-1]
     name = index.get("score_name", "score")
     held_out = f", validation {name} {100 * last['validation_score']:.1f} %" if "validation_score" in last else ""
-    next_step = f"lenext eval {run}" if "train_accuracy" in last else f"lenext train {index['data']} --weights {run}"
-    following = "" if judged else f"\nnext: {next_step}"
+    following = "" if judged else f"\nnext: {_next(index, run)}"
     epochs = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)}"
     return f"{index['model']} on {index['data']}: {epochs}{held_out}\n{run}{following}"
+
+
+def _next(index: dict[str, Any], run: Path) -> str:
+    """What one does with a finished run: judge it, or teach it classes."""
+    return f"lenext eval {run}" if index.get("labels", True) else f"lenext train DATA --weights {run}"
 
 
 def _summary(done: list[Path], tested: list[float]) -> str:
@@ -234,7 +242,8 @@ def _summary(done: list[Path], tested: list[float]) -> str:
     if all("validation_score" in record for run in records for record in run):
         best = [100 * max(record["validation_score"] for record in run) for run in records]
         told.append(f"best validation {name} over the seeds: {spread(best)}")
-    told.append(f"test {name} over the seeds: {spread(tested)}" if tested else f"next: lenext eval {done[0].parent}")
+    following = _next(load_run(done[0]), done[0].parent)
+    told.append(f"test {name} over the seeds: {spread(tested)}" if tested else f"next: {following}")
     return "\n".join(told)
 
 

@@ -74,19 +74,21 @@ def compose(
     if "train" in source.counts and "validation" not in source.counts:
         count = validation_count(count, source.counts["train"])
     held_out = count > 0 or "validation" in source.counts
-    if not (held_out and experiment.training.loss.uses_labels):
-        _refuse_waiting(experiment.training)
+    if not experiment.training.loss.uses_labels:
+        _refuse_waiting(experiment.training, "no classes are learnt", "")
+    elif not held_out:
+        _refuse_waiting(experiment.training, "none are held out", "--set data.validation=5000, or ")
     return replace(experiment, data=replace(experiment.data, validation=count)), decided
 
 
-def _refuse_waiting(training: TrainingConfig) -> None:
+def _refuse_waiting(training: TrainingConfig, reason: str, advice: str) -> None:
     """Without validation there is nothing to wait for."""
     for what, asked in (("a plateau", training.schedule.name == "plateau"), ("patience to end", training.patience > 0)):
         if asked:
             raise UsageError(
                 f"cannot wait for {what} without validation",
-                why="it watches held-out images, and none are held out or no classes learnt",
-                advice="--set data.validation=5000, or --set training.schedule.name=cosine and training.patience=0",
+                why=f"it watches held-out images, and {reason}",
+                advice=f"{advice}--set training.schedule.name=cosine and training.patience=0",
             )
 
 

@@ -149,7 +149,8 @@ def training_bytes(beginning: Beginning) -> int:
     trained = sum(p.numel() * p.element_size() for p in state.objective.parameters() if p.requires_grad)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in own)
     steps = total_steps(config, len(beginning.parts.train))
-    copies = weights * (1 + (config.average > 0)) + trained * (1 + state_copies(config.optimizer, steps))
+    averaged = sum(tensor.nbytes for tensor in state.average.state_dict().values()) if state.average else 0
+    copies = weights + averaged + trained * (1 + state_copies(config.optimizer, steps))
     return copies + batch.images.numel() * 4 + sum(kept.values())
 
 

@@ -158,9 +158,9 @@ def trained_on(run: Path, test: Store) -> int:
 def require_task(run: Path, source: Source, card: Card) -> None:
     """Refuse data of other classes than the run was trained on, in another order, or one where it had several (5).
 
-    A network that was trained without labels has no classes, and any data is right for it.
+    A network that was trained without labels has no classes; data of as many as its unused head is right for it.
     """
-    if not card.classes:
+    if not card.classes and len(source.task.classes) == card.changes["num_classes"]:
         return
     if source.task.classes != card.classes:
         raise _changed(run, f"its classes are {', '.join(source.task.classes)}; the run's, {', '.join(card.classes)}")

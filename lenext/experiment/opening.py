@@ -127,6 +127,7 @@ def create(
             "train_seconds": state.progress.seconds,
             "test_opened": 0,
             "chosen": "best" if is_validated(experiment, parts) else "last",
+            "labels": experiment.training.loss.uses_labels,
             "score_name": "mAP" if parts.task.multi_label else "top-1",
             "config_digest": digest(config),
             "speed_plan": dataclasses.asdict(plan),

@@ -8,6 +8,7 @@ from lenext.experiment.material import Parts
 from lenext.models.catalog import get_config
 from lenext.models.classifier import Classifier
 from lenext.training.dropping import set_dropout
+from lenext.training.masked import count_visible, patch_side, require_maskable
 from lenext.training.schedule import stage_value
 
 
@@ -37,8 +38,8 @@ def adjust_network(epoch: int, experiment: Experiment, classifier: Classifier) -
 
 def mean_area(experiment: Experiment) -> float:
     """The area of the training images, in parts of that at the run's size, on average over the epochs."""
-    epochs = experiment.training.epochs
-    return sum((_size(epoch, experiment) / experiment.size) ** 2 for epoch in range(epochs)) / epochs
+    sizes = [_size(epoch, experiment) for epoch in range(experiment.training.epochs)]
+    return sum((size / experiment.size) ** 2 for size in sizes) / len(sizes)
 
 
 def require_progression(experiment: Experiment, classifier: Classifier) -> None:
@@ -51,6 +52,11 @@ def require_progression(experiment: Experiment, classifier: Classifier) -> None:
             why=f"{experiment.model} takes {row.sizes()}",
             advice="a larger --size, or --set training.progression.size=[1.0,1.0]",
         )
+    loss = experiment.training.loss
+    if not loss.uses_labels:
+        side = patch_side(require_maskable(classifier))
+        for size in sorted({_size(epoch, experiment) for epoch in range(experiment.training.epochs)}):
+            count_visible(size, size, side, loss.hidden)
     if config.strength is not None and experiment.augment.randaugment is None:
         raise UsageError(
             "cannot raise the strength of RandAugment",

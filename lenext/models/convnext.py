@@ -108,6 +108,17 @@ class Block(nn.Module):
         y: Tensor = self.branch(x)
         return x + y
 
+    def forward_visible(self, x: Tensor, visible: Tensor) -> Tensor:
+        """The block where `visible`, (N, 1, H, W), is 1, of an x that is zero elsewhere; elsewhere it means nothing.
+
+        As sparse convolutions compute it (Woo et al. 2023, section 3.1); the paths of pre-training are not dropped.
+        """
+        y = x
+        for name, layer in self.branch.named_children():
+            if name != "drop_path":
+                y = layer(y * visible if name == "grn" else y)  # a norm over the map sums visible places alone
+        return x + y
+
 
 class ConvNeXt(Classifier):
     """Table 9's network: `stem` cuts the image into patches, the stages are res2 to res5."""

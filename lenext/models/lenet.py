@@ -224,7 +224,7 @@ class LeNet(Classifier):
         (first, second), (wide, narrow), window = config.channels, config.hidden, config.window
         side = ((config.input_size + 2 * config.padding - window + 1) // 2 - window + 1) // 2
         self.stem = nn.Identity()
-        self.stages = named_chain(  # shapes without padding in brackets
+        self.stages = named_chain(  # shapes of lenet5_dense, without padding in brackets
             [
                 ("c1", self._layer("conv", nn.Conv2d(config.in_channels, first, window, padding=config.padding))),
                 ("s2", pool(2)),  # (N, 6, 14, 14)  [12]

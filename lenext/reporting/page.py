@@ -45,7 +45,7 @@ def render(files: RunFiles) -> str:
 
 def _context(files: RunFiles) -> dict[str, Any]:
     index, gallery = files.index, files.gallery
-    name, unlabelled = index.get("name"), views.is_unlabelled(files)
+    name, unlabelled = index.get("name"), index.get("labels") is False
     return {
         "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),  # ours, nothing of the run in it
         "name": str(name) if name else files.path.name,

@@ -96,11 +96,6 @@ def charts(files: RunFiles) -> dict[str, str]:
     return {**drawn, "rate": line_chart(rate, key="rate", title="Learning rate", description=told, small=True)}
 
 
-def is_unlabelled(files: RunFiles) -> bool:
-    """Whether its epochs tell of no classes at all (loss fcmae)."""
-    return bool(files.epochs) and all(epoch.train_accuracy is None for epoch in files.epochs)
-
-
 def training_facts(files: RunFiles) -> list[tuple[str, str]]:
     """Return name and value of what the curves do not show."""
     index, epochs = files.index, files.epochs

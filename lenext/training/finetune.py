@@ -30,10 +30,15 @@ def adopt(classifier: Classifier, weights: Mapping[str, Tensor], *, keep_head: b
 
 
 def freeze(classifier: Classifier, places: Sequence[str]) -> None:
-    """Take the parameters of the places out of training; `set_training_mode` keeps their norms as they are."""
+    """Take the parameters of the places out of training; `set_training_mode` keeps their norms as they are.
+
+    A network of which nothing is left to train is a UsageError.
+    """
     for place in places:
         require_place(classifier, place)
         classifier.get_submodule(place).requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in classifier.parameters()):
+        raise UsageError("cannot train", why="every parameter is frozen", advice="freeze fewer places")
 
 
 def set_training_mode(module: nn.Module, classifier: Classifier, frozen: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""FCMAE: a ConvNeXt V2 learns without labels, by painting what was hidden from it.
+"""FCMAE: a ConvNeXt learns without labels, by painting what was hidden from it.
 
 Woo et al. 2023, arXiv 2301.00808, section 3.1. A share of the patches is hidden, the network computes the map of the
 others alone, a small decoder says what the hidden ones hold. The paper computes with sparse convolutions; here the
@@ -11,78 +11,78 @@ from torch import Tensor, nn
 
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
-from lenext.models.convnext import Block
-from lenext.models.convnextv2 import ConvNeXtV2
+from lenext.models.convnext import Block, ConvNeXt
 
 EPS = 1e-6  # added to the variance of a patch
 
 
-def require_maskable(classifier: Classifier) -> ConvNeXtV2:
+def require_maskable(classifier: Classifier) -> ConvNeXt:
     """Return the network as one that can be trained so; any other is a UsageError."""
-    if not isinstance(classifier, ConvNeXtV2):
+    if not isinstance(classifier, ConvNeXt):
         raise UsageError(
             "cannot train this network with the loss 'fcmae'",
-            why="the paper masks ConvNeXt V2, and only that one leaves no trace of what is hidden here",
+            why="only ConvNeXt and ConvNeXt V2 are masked here",
             advice="--model convnextv2_atto, or convnextv2_atto_small",
         )
     return classifier
 
 
-def patch_side(network: ConvNeXtV2) -> int:
+def patch_side(network: ConvNeXt) -> int:
     """Pixels that one place of the last map stands for, and so of a patch that is hidden: 32 in the paper."""
     halvings = len(network.config.repeats) - 1
     return network.config.patch << halvings
 
 
-def visible_patches(images: Tensor, side: int, hidden: float) -> Tensor:
-    """Draw what each image shows: (N, 1, H / side, W / side), 1 where a patch is seen, 0 where it is hidden.
+def count_visible(height: int, width: int, side: int, hidden: float) -> int:
+    """How many patches of an image are seen: as the release rounds, at least `hidden` of them are not.
 
-    Every image hides as many, `hidden` of them, rounded up. Sides that hold no whole number of patches, and fewer than
-    one patch left to see, are a UsageError.
+    Sides that hold no whole number of patches, and none left to be seen, are a UsageError.
     """
-    height, width = images.shape[2:]
-    rows, columns = height // side, width // side
-    shown = int(rows * columns * (1 - hidden))
+    whole = (height // side) * (width // side)
+    shown = int(whole * (1 - hidden))
     if height % side or width % side or shown == 0:
         raise UsageError(
             f"cannot hide {hidden:.0%} of the patches of {height} x {width} pixels",
-            why=f"patches are of {side} x {side} pixels: {rows * columns} whole ones, {shown} to be seen",
-            advice=f"--size {4 * side}, or --set network.patch=1 for a network of small images",
+            why=f"patches are of {side} x {side} pixels: {whole} whole ones, {shown} to be seen",
+            advice=f"--size {side * max(-(-height // side), 2)}, or fewer hidden: --set training.loss.hidden=0.5",
         )
-    ranks = torch.rand(len(images), rows * columns, device=images.device).argsort(1).argsort(1)
-    return (ranks < shown).to(images.dtype).view(-1, 1, rows, columns)
+    return shown
 
 
-def encode_visible(network: ConvNeXtV2, images: Tensor, visible: Tensor) -> Tensor:
-    """Return the last stage's map, (N, C, h, w), as the visible patches make it; zero where `visible` (N, 1, h, w) is.
+def visible_patches(images: Tensor, side: int, hidden: float) -> Tensor:
+    """Draw what each image shows: (N, 1, H / side, W / side), 1 where a patch is seen, 0 where it is hidden."""
+    (height, width), count = images.shape[2:], len(images)
+    shown = count_visible(height, width, side, hidden)
+    rows, columns = height // side, width // side
+    ranks = torch.rand(count, rows * columns, device=images.device).argsort(1).argsort(1)
+    return (ranks < shown).to(images.dtype).view(count, 1, rows, columns)
 
-    Drop path is left out, as in the paper's pre-training.
-    """
 
-    def seen(x: Tensor) -> Tensor:
-        return x * F.interpolate(visible, x.shape[2:], mode="nearest").to(x.dtype)
+def encode_visible(network: ConvNeXt, images: Tensor, visible: Tensor) -> Tensor:
+    """Return the last stage's map, (N, C, h, w), as visible patches make it; zero where `visible`, (N, 1, h, w), is."""
 
-    x = seen(network.stem(images))
+    def at(x: Tensor) -> Tensor:
+        """What is visible, in places of x's size."""
+        return F.interpolate(visible, x.shape[2:], mode="nearest").to(x.dtype)
+
+    x: Tensor = network.stem(images)
+    mask = at(x)
+    x = x * mask
     for stage in network.stages:
         for layer in stage.children():
-            x = seen(_masked_block(layer, x, visible) if isinstance(layer, Block) else layer(x))
+            if isinstance(layer, Block):
+                x = layer.forward_visible(x, mask)
+            else:
+                x = layer(x)
+                mask = at(x)
+            x = x * mask
     return x
-
-
-def _masked_block(block: Block, x: Tensor, visible: Tensor) -> Tensor:
-    """The block on visible places: hidden ones are zero before the response normalisation sums over the map."""
-    mask = F.interpolate(visible, x.shape[2:], mode="nearest").to(x.dtype)
-    y = x
-    for name, layer in block.branch.named_children():
-        if name != "drop_path":
-            y = layer(y * mask if name == "grn" else y)
-    return x + y
 
 
 class MaskedDecoder(nn.Module):
     """What paints the hidden patches: one block of `width` channels between two 1x1 convolutions (section 3.1)."""
 
-    def __init__(self, network: ConvNeXtV2, width: int) -> None:
+    def __init__(self, network: ConvNeXt, width: int) -> None:
         super().__init__()
         config = network.config
         channels, pixels = config.width * 2 ** (len(config.repeats) - 1), patch_side(network) ** 2
@@ -114,7 +114,7 @@ class _MaskToken(nn.Module):
         return {"vector": (len(self.vector), len(self.vector))}
 
 
-def masked_loss(network: ConvNeXtV2, decoder: MaskedDecoder, images: Tensor, hidden: float) -> Tensor:
+def masked_loss(network: ConvNeXt, decoder: MaskedDecoder, images: Tensor, hidden: float) -> Tensor:
     """The mean squared error over the hidden patches' pixels, each patch's own mean and deviation taken out of it.
 
     images: (N, C, H, W). hidden: share of the patches. Draws from torch's generator. Returns (), float32.

@@ -1,7 +1,7 @@
 """Objectives: what turns a batch into a loss to minimise."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
+from lenext.models.convnext import ConvNeXt
 from lenext.training.config import LossConfig
 from lenext.training.masked import MaskedDecoder, masked_loss, require_maskable
 
@@ -47,7 +48,7 @@ class Objective(nn.Module):
     def forward(self, images: Tensor, targets: Tensor) -> Outcome:
         """images: (N, C, H, W). targets: (N,) class indices, or float (N, num_classes) shares of the classes."""
         if self.decoder is not None:
-            network = require_maskable(self.classifier)
+            network = cast(ConvNeXt, self.classifier)  # as it was asked for the decoder
             return Outcome(masked_loss(network, self.decoder, images, self.config.hidden), None)
         heads = self.classifier.auxiliary
         if not (self.training and heads and self.config.auxiliary):

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lenext.errors import UsageError
 from lenext.training.config import OptimizerConfig
 from lenext.training.finetune import require_place
 
@@ -24,8 +23,6 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
             decayed = config.decay_on == "all" or parameter.ndim > 1
             key = (_factor(name, config.rates), config.decay if decayed else 0.0)
             groups.setdefault(key, []).append(parameter)
-    if not groups:
-        raise UsageError("cannot train", why="every parameter is frozen", advice="freeze fewer places")
     told = [
         {"params": parameters, "weight_decay": decay, "scale": scale, "lr": config.rate * scale}
         for (scale, decay), parameters in groups.items()

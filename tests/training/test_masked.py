@@ -11,20 +11,22 @@ from torch import Tensor
 
 import lenext
 from lenext import checkpoint as checkpoints
+from lenext.cli import main
 from lenext.data.config import DataConfig
 from lenext.data.sources import find_source
 from lenext.errors import UsageError
 from lenext.experiment.config import Experiment, compose
 from lenext.experiment.opening import prepare
 from lenext.experiment.resuming import resume
-from lenext.experiment.session import Epoch
+from lenext.experiment.session import Session
 from lenext.models.catalog import build
 from lenext.models.convnextv2 import ConvNeXtV2
 from lenext.training.config import LossConfig
+from lenext.training.loop import Step
 from lenext.training.masked import MaskedDecoder, encode_visible, masked_loss, patch_side, visible_patches
 from lenext.training.objective import Objective
 
-from ..experiment.pieces import begin, finish, metrics, result
+from ..experiment.pieces import SMALL, begin, bits, finish, metrics, result
 
 FCMAE = ["training.loss.name=fcmae", "training.loss.decoder=16", "training.init=convnext"]
 TINY = ["network.width=8", "network.repeats=[1, 1]", "network.patch=4"]  # patches of 8 pixels
@@ -125,10 +127,25 @@ def test_every_parameter_but_the_head_learns() -> None:
     torch.manual_seed(0)
     outcome = objective(images().float(), torch.zeros(3, dtype=torch.long))
     outcome.loss.backward()
-    still = [name for name, parameter in objective.trained().named_parameters() if parameter.grad is None]
-    assert [name for name in still if not name.startswith("head.")] == []
-    assert "decoder.token.vector" in dict(objective.trained().named_parameters())
+    learns = {name for name, p in objective.trained().named_parameters() if p.grad is not None and p.grad.any()}
+    assert {name for name, _ in objective.trained().named_parameters()} - learns == {
+        name for name, _ in model.named_parameters() if name.startswith("head.")
+    }
+    assert "decoder.token.vector" in learns
     assert (outcome.scores, objective.hits(None, torch.zeros(3))) == (None, 0)
+
+
+def test_objective_is_one_graph_and_takes_bf16() -> None:
+    objective = Objective(network().float(), LossConfig(name="fcmae", decoder=12)).train()
+    torch._dynamo.reset()
+    compiled = torch.compile(objective, fullgraph=True, backend="aot_eager")
+    losses = []
+    for run, precision in ((objective, torch.float32), (compiled, torch.float32), (objective, torch.bfloat16)):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            losses.append(float(run(images().float(), torch.zeros(3, dtype=torch.long)).loss.detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] == pytest.approx(losses[0], rel=0.05)
 
 
 @pytest.mark.parametrize(("side", "hidden"), [(36, 0.6), (8, 0.6), (16, 0.9)])
@@ -138,7 +155,10 @@ def test_images_without_a_patch_to_see_are_refused(side: int, hidden: float) -> 
     assert "8 x 8" in caught.value.why
 
 
-def test_only_convnext_v2_is_masked() -> None:
+def test_only_convnexts_are_masked() -> None:
+    first = build("convnext_atto_small", width=8, repeats=(1, 1))
+    loss = Objective(first, LossConfig(name="fcmae", decoder=8))(images().float(), torch.zeros(3)).loss
+    assert loss.isfinite()
     with pytest.raises(UsageError, match="fcmae"):
         Objective(build("resnet20"), LossConfig(name="fcmae"))
 
@@ -152,11 +172,15 @@ def test_settings_that_mean_nothing_are_refused(setting: dict[str, object]) -> N
 # --- a run ----------------------------------------------------------------------------------------------------------
 
 
+def begin_tiny(run: Path, *settings: str, size: int = 32) -> Session:
+    return begin(run, *FCMAE, *TINY, *FIRST, *settings, model="convnextv2_atto_small", size=size)
+
+
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the digits, without their labels; read only."""
     run = tmp_path_factory.mktemp("masked") / "run"
-    return finish(begin(run, *FCMAE, *TINY, *FIRST, model="convnextv2_atto_small", size=32))
+    return finish(begin_tiny(run))
 
 
 def test_run_tells_a_loss_that_falls_and_nothing_of_classes(pretrained: Path) -> None:
@@ -173,12 +197,49 @@ def test_run_tells_a_loss_that_falls_and_nothing_of_classes(pretrained: Path) ->
     assert "lenext eval" not in page
 
 
-def test_interrupted_run_goes_on_to_the_same_bits(pretrained: Path, tmp_path: Path) -> None:
-    session = begin(tmp_path / "run", *FCMAE, *TINY, *FIRST, model="convnextv2_atto_small", size=32)
+def test_interrupted_run_with_an_average_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole = finish(begin_tiny(tmp_path / "whole", "training.average=0.9"))
+    session = begin_tiny(tmp_path / "run", "training.average=0.9")
     for record in session.records():
-        if isinstance(record, Epoch):
+        if isinstance(record, Step) and record.step == 3:
             break
-    assert result(finish(resume(session.run))) == result(pretrained)
+    assert result(finish(resume(session.run))) == result(whole)
+
+
+GROWING = ["training.progression.size=[0.5,0.75]", "training.progression.stages=3", "training.epochs=3"]
+
+
+@pytest.mark.parametrize(
+    ("size", "settings"), [(28, []), (32, ["training.freeze=['stem','stages','head']"]), (32, GROWING)]
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    size: int, settings: list[str], tmp_path: Path
+) -> None:
+    """28 pixels are no whole number of patches of 8, and neither are the 20 of the second epoch."""
+    with pytest.raises(UsageError, match="cannot"):
+        begin_tiny(tmp_path / "run", *settings, size=size)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_line_reports_it_and_does_not_compare_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ["--model", "convnextv2_atto_small", "--size", "32", "--epochs", "1", "--recipe", "fcmae"]
+    for setting in (*SMALL, *FCMAE, *TINY, "training.accumulate=1"):
+        told += ["--set", setting]
+
+    def exit_code(*words: str) -> object:
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        return caught.value.code
+
+    assert exit_code("train", "digits", *told, "--run", str(tmp_path / "run"), "--report") == 0
+    printed = capsys.readouterr()
+    assert str(tmp_path / "run" / "report.html") in printed.out
+    assert "no labels are used" in printed.err
+    assert (
+        exit_code("sweep", "digits", *told, "--vary", "training.loss.hidden=0.5,0.6", "--run", str(tmp_path / "s")) == 2
+    )
+    assert "it learns none" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_classes_are_not_asked_of_it(pretrained: Path) -> None:
@@ -199,6 +260,8 @@ def test_what_it_learnt_is_begun_from_and_the_head_is_new(pretrained: Path, tmp_
     told = ["training.epochs=1", "training.batch_size=48", "data.validation=1100", "training.threads=1"]
     run = lenext.train("digits", "", tmp_path / "run", weights=str(pretrained), settings=told)
     assert checkpoints.load(run / "last").card.classes == tuple("0123456789")
-    said = prepare(compose_from(pretrained), find_source("digits")).said
-    assert any("head 0 -> 10 made new" in one for one in said)
+    beginning = prepare(compose_from(pretrained), find_source("digits"))
+    assert any("head 0 -> 10 made new" in one for one in beginning.said)
+    before, now = (bits(one) for one in (lenext.load(pretrained).state_dict(), beginning.state.network.state_dict()))
+    assert {name for name in before if before[name] != now[name]} == {"head.fc.weight", "head.fc.bias"}
     assert lenext.evaluate(run).n == 360
