@@ -228,7 +228,7 @@ def test_command_line_reports_it_and_does_not_compare_it(tmp_path: Path, capsys:
 
     def exit_code(*words: str) -> object:
         with pytest.raises(SystemExit) as caught:
-            main(words)
+            main(list(words))
         return caught.value.code
 
     assert exit_code("train", "digits", *told, "--run", str(tmp_path / "run"), "--report") == 0
