@@ -14,7 +14,7 @@ sed -n 's/^#> //p' "$0" | xargs -P "${LANES:-$(nproc)}" -I ASKED sh -c "
 
 # script, name of the folder, options
 #> gradient_norms gradient_norms --data cifar10
-#> relu_tanh relu_tanh --data cifar10 --set data.limit=5000 --epochs 20 --seeds 3
+#> relu_tanh relu_tanh --data cifar10 --set data.limit=5000 --epochs 12 --seeds 3
 #> invariance invariance --data mnist --set data.limit=10000 --epochs 6 --seeds 5
 #> degradation degradation --data cifar10 --size 16 --set data.limit=5000 --epochs 10 --seeds 5
 #> ablations bn_batch --only bn_batch --data cifar10 --size 16 --set data.limit=5000 --epochs 5 --seeds 3
