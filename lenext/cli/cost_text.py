@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lenext.costs.advice import Advice
     from lenext.costs.field import LayerField
     from lenext.costs.operators import Convolution, Cost, LayerCost
+    from lenext.costs.spec import Row
 
 CONVENTION = """\
 One image. MACs are those of convolutions, linear layers and matrix products;
@@ -63,6 +64,19 @@ def _numbers(advice: "Advice") -> dict[str, Any]:
         case {"params": params, "chain_params": chain, "macs": macs, "chain_macs": chain_macs}:
             told |= {"saved_params": params - chain, "saved_macs": macs - chain_macs, "saved": 1 - chain / params}
     return told
+
+
+def spec_table(rows: "Sequence[Row]", image: Sequence[int], cost: "Cost", *, explain: bool) -> str:
+    """The layers of `lenext cost --spec`, exact numbers; explain: the formulas under each."""
+    cells = [("layer", "output", "parameters", "MACs"), ("image", "x".join(map(str, image)), "", "")]
+    for row in rows:
+        params, macs = (f"{number:,}" if number else "" for number in (row.params, row.macs))
+        cells.append((row.text, "x".join(map(str, row.shape)), params, macs))
+    lines = table([*cells, ("total", "", f"{cost.params:,}", f"{cost.macs:,}")], right=(1, 2, 3)).splitlines()
+    if explain:
+        under = {2 + i: [f"    {formula}" for formula in row.how] for i, row in enumerate(rows)}
+        lines = [text for i, line in enumerate(lines) for text in (line, *under.get(i, []))]
+    return "\n".join([*lines, "shapes are channels x height x width"])
 
 
 def layer_objects(cost: "Cost", fields: "Iterable[LayerField]") -> list[dict[str, Any]]:

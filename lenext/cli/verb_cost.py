@@ -1,5 +1,6 @@
 """`lenext cost`: parameters and multiply-accumulates of a network, a run or a checkpoint."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from lenext.errors import UsageError
 
 
 def show_cost(
-    model: str,
+    model: str = "",
     *,
+    spec: str = "",
+    explain: bool = False,
     size: int = 0,
     classes: int = 0,
     layers: bool = False,
@@ -24,6 +27,10 @@ def show_cost(
     ----------
     model
         A network's name, a run or a checkpoint folder.
+    spec
+        In place of a model, a chain of layers: "100x100x3: conv9x9-48 relu, maxpool2 stride2, fc100".
+    explain
+        With --spec, the formula behind every number.
     size
         Height and width of the image in pixels; the paper's, or the run's own, unless told otherwise.
     classes
@@ -37,6 +44,14 @@ def show_cost(
     json
         Print an object.
     """
+    if bool(model) == bool(spec) or (explain and not spec):
+        raise UsageError(
+            "cannot tell what to count", why="a model or --spec is asked for, and --explain is for --spec",
+            advice="lenext cost resnet50, or lenext cost --spec '32x32x3: conv3x3-16 relu, fc10' --explain",
+        )  # fmt: skip
+    if spec:
+        _show_spec(spec, explain=explain, json=json)
+        return
     import torch
 
     from lenext import checkpoint
@@ -85,3 +100,20 @@ def show_cost(
         ("not counted", ", ".join(cost.uncounted)),
     ]
     put(table(rows))
+
+
+def _show_spec(spec: str, *, explain: bool, json: bool) -> None:
+    """The layers of a chain with exact numbers, counted by running it, and the formulas beside them."""
+    import torch
+
+    from lenext.costs.operators import count_cost
+    from lenext.costs.spec import read_spec
+
+    with torch.device("meta"):
+        image, network, rows = read_spec(spec)
+        cost = count_cost(network, image)
+    if json:
+        told = [dataclasses.asdict(row) for row in rows]
+        put_json({"spec": spec, "input_size": list(image), "params": cost.params, "macs": cost.macs, "layers": told})
+    else:
+        put(cost_text.spec_table(rows, image, cost, explain=explain))
