@@ -59,8 +59,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lenext.cli": {
         *GROUND, "torch", "lenext.checkpoint", "lenext.extras", "lenext.device", "lenext.data", "lenext.models",
-        "lenext.costs", "lenext.explain", "lenext.experiment", "lenext.judge", "lenext.reporting", "lenext.weights",
-        "cyclopts", "rich",
+        "lenext.costs", "lenext.explain", "lenext.experiment", "lenext.judge", "lenext.reporting", "lenext.training",
+        "lenext.weights", "cyclopts", "rich",
     },
 }  # fmt: skip
 

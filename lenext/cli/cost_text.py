@@ -79,6 +79,26 @@ def spec_table(rows: "Sequence[Row]", image: Sequence[int], cost: "Cost", *, exp
     return "\n".join([*lines, "shapes are channels x height x width"])
 
 
+def memory_table(told: Mapping[str, Any], optimizer: str, fits: str) -> str:
+    """What `lenext cost --memory` found: exact bytes, and MiB beside them."""
+    names = {
+        "weights": "weights and buffers",
+        "gradients": "gradients",
+        "optimizer": f"state of {optimizer}",
+        "images": "images",
+        "saved": "kept for backward",
+        "inference": "inference, at most",
+        "training": "training, at most",
+    }
+    rows = [(name, f"{told[key]:,} bytes", f"{told[key] / 2**20:,.1f} MiB") for key, name in names.items()]
+    sides = "x".join(map(str, told["input_size"]))
+    lines = [f"{told['model']}, {told['batch']} images of {sides}, float32", table(rows, right=(1, 2))]
+    if fits:
+        largest = [f"{told[f'largest_batch_{use}']:,} in {use}" for use in ("training", "inference")]
+        lines.append(f"largest batch within {fits}: {', '.join(largest)}")
+    return "\n".join([*lines, "tensors alone: torch itself and what kernels take while they work come on top"])
+
+
 def layer_objects(cost: "Cost", fields: "Iterable[LayerField]") -> list[dict[str, Any]]:
     """Each layer as an object, exact numbers, with the receptive field of its output."""
     seen = {field.name: field for field in fields}

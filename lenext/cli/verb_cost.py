@@ -1,12 +1,20 @@
 """`lenext cost`: parameters and multiply-accumulates of a network, a run or a checkpoint."""
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from lenext.cli import cost_text
 from lenext.cli.output import put, put_json, table
 from lenext.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from torch.optim import Optimizer
+
+    from lenext.models.classifier import Classifier
 
 
 def show_cost(
@@ -19,9 +27,13 @@ def show_cost(
     layers: bool = False,
     depth: int = 0,
     advise: bool = False,
+    memory: bool = False,
+    batch: int = 32,
+    optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] = "sgd",
+    fits: str = "",
     json: bool = False,
 ) -> None:
-    """Count parameters and multiply-accumulates (MACs) of one image; of each layer, or with advice, where asked.
+    """Count parameters and multiply-accumulates (MACs) of one image; where asked of each layer, advice, or memory.
 
     Parameters
     ----------
@@ -41,6 +53,14 @@ def show_cost(
         Sum the layers below that many names in a terminal's table: 2 shows stages.conv2_x as one row.
     advise
         Name bottlenecks, a receptive field smaller than the image, and filters that a chain of 3x3 would replace.
+    memory
+        What training and inference hold in memory, to the byte that an operator allocates, in float32.
+    batch
+        Images at once, of --memory.
+    optimizer
+        Whose state --memory counts: one of training.optimizer.name, with its momentum.
+    fits
+        With --memory, a limit such as 8GB or 500MB: the largest batches that stay below it.
     json
         Print an object.
     """
@@ -73,6 +93,9 @@ def show_cost(
     with torch.device("meta"):
         network = build(row, **changes)
     image = (network.config.in_channels, size or pixels, size or pixels)
+    if memory or fits:
+        _show_memory(model, network, image, batch, optimizer, fits, json=json)
+        return
     cost = count_cost(network, image)
     fields = receptive_fields(network, image) if layers or depth or advise else ()
     advice = find_advice(cost, fields, network.places()) if advise else []
@@ -100,6 +123,39 @@ def show_cost(
         ("not counted", ", ".join(cost.uncounted)),
     ]
     put(table(rows))
+
+
+def _show_memory(  # the options of --memory
+    name: str, network: "Classifier", image: tuple[int, ...], batch: int, optimizer: str, fits: str, *, json: bool
+) -> None:
+    """What a step holds, and the largest batches below a limit."""
+    from lenext.costs.memory import largest_batch, measure_memory
+    from lenext.training.config import OptimizerConfig
+    from lenext.training.optim import make_optimizer
+
+    config = OptimizerConfig(name=optimizer)  # type: ignore[arg-type]  # the command line has refused all others
+
+    def make(twin: "Module") -> "Optimizer":
+        return make_optimizer(twin, config)
+
+    limit = _bytes(fits) if fits else 0
+    found = measure_memory(network, image, batch, make_optimizer=make)
+    told: dict[str, Any] = {"model": name, "input_size": list(image), **dataclasses.asdict(found)}
+    if limit:
+        for use, train in (("training", True), ("inference", False)):
+            told[f"largest_batch_{use}"] = largest_batch(network, image, limit, make_optimizer=make, train=train)
+    if json:
+        put_json(told)
+    else:
+        put(cost_text.memory_table(told, optimizer, fits))
+
+
+def _bytes(text: str) -> int:
+    """Read "8GB", "500 MB", "3GiB"; GB are powers of ten, GiB of two."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip())
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"cannot fit into {text!r}", why="it is no amount of memory", advice="--fits 8GB")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** " kMGT".index(found[2] or " "))
 
 
 def _show_spec(spec: str, *, explain: bool, json: bool) -> None:

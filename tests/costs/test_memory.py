@@ -1,0 +1,140 @@
+"""Memory of a step without data. Oracles: sums by hand, a real step's saved tensors, the profiler's memory events."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from lenext.cli import main
+from lenext.costs.memory import largest_batch, measure_memory
+from lenext.errors import UsageError
+from lenext.models.catalog import build
+from lenext.models.classifier import Classifier
+
+# The least costly of ten families, side of the image, batch. Kernels take some hundred KiB beside: small batches of
+# smaller networks would be mostly those.
+NETWORKS = [
+    ("alexnet_small", 32, 128), ("vgg11_small", 32, 8), ("googlenet_small", 32, 8), ("resnet20", 32, 16),
+    ("wrn_16_4", 32, 8), ("densenet_bc_cifar_L40_k12", 32, 4), ("seresnet20", 32, 16), ("mobilenetv2_100_small", 32, 8),
+    ("nasnet_a_cifar_2_192", 32, 8), ("efficientnet_b0_small", 32, 8),
+]  # fmt: skip
+
+
+def momentum(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+
+def adamw(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=0.1)
+
+
+def loss_of(model: Classifier, images: Tensor) -> Tensor:
+    """As an objective with auxiliary heads adds them."""
+    labels = torch.zeros(len(images), dtype=torch.long)
+    found = model.features(images, [*(f"stages.{name}" for name in model.auxiliary), "head"])
+    heads = [head(found[f"stages.{name}"]) for name, head in model.auxiliary.items()]
+    losses = [F.cross_entropy(scores, labels) for scores in (found["head"], *heads)]
+    return torch.stack(losses).sum() if heads else losses[0]
+
+
+def real(name: str, side: int, batch: int) -> tuple[Classifier, Tensor]:
+    model = build(name).train()
+    return model, torch.randn(batch, model.config.in_channels, side, side)
+
+
+def test_a_linear_layer_by_hand() -> None:
+    """44 weights; the step keeps log-probabilities (3, 4), labels (3) of 8 bytes, and the divisor of the loss."""
+    found = measure_memory(nn.Linear(10, 4), (10,), 3, make_optimizer=adamw)
+    assert (found.weights, found.gradients, found.optimizer, found.images) == (176, 176, 352, 120)
+    assert found.saved == 4 * 12 + 8 * 3 + 4
+    assert found.inference == 176 + 120 + 4 * 12
+    assert found.training >= 3 * 176 + 352 + 120
+    assert measure_memory(nn.Linear(10, 4), (10,), 3).optimizer == 0
+
+
+@pytest.mark.parametrize(("name", "side", "batch"), NETWORKS)
+def test_what_is_saved_equals_a_real_step_to_the_byte(name: str, side: int, batch: int) -> None:
+    model, images = real(name, side, batch)
+    own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers(), images)}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = loss_of(model, images)
+    assert loss.isfinite()
+    expected = sum(size for pointer, size in kept.items() if pointer not in own)
+    assert measure_memory(model, images.shape[1:], batch).saved == expected
+
+
+@pytest.mark.parametrize(("name", "side", "batch"), NETWORKS)
+def test_peak_of_training_is_the_profilers_within_five_per_cent(name: str, side: int, batch: int) -> None:
+    model, images = real(name, side, batch)
+    optimizer = momentum(model)
+
+    def step() -> None:
+        loss_of(model, images).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        step()
+    held = peak = 0
+    events: list[Any] = [event for event in found.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    ours = measure_memory(model, images.shape[1:], batch, make_optimizer=momentum)
+    assert peak + ours.weights + ours.optimizer + ours.images == pytest.approx(ours.training, rel=0.05)
+
+
+def test_what_is_frozen_has_no_gradient_and_the_model_stays_as_it_was() -> None:
+    model = build("resnet20").eval()
+    model.stem.requires_grad_(False)
+    trained = sum(4 * p.numel() for p in model.parameters() if p.requires_grad)
+    found = measure_memory(model, (3, 32, 32), 2, make_optimizer=lambda twin: momentum(twin))
+    assert (found.gradients, found.optimizer) == (trained, trained)
+    assert not model.training
+    assert all(p.grad is None and p.device.type == "cpu" for p in model.parameters())
+    assert [p.requires_grad for p in model.stem.parameters()] == [False] * 3
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_largest_batch_fits_and_one_more_does_not(train: bool) -> None:
+    model, limit = build("resnet20"), 50_000_000
+
+    def held(batch: int) -> int:
+        found = measure_memory(model, (3, 32, 32), batch)
+        return found.training if train else found.inference
+
+    batch = largest_batch(model, (3, 32, 32), limit, train=train)
+    assert held(batch) <= limit < held(batch + 1)
+    assert largest_batch(model, (3, 32, 32), 1_000_000, train=train) == 0
+
+
+def test_a_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot measure memory"):
+        measure_memory(nn.Linear(2, 2), (2,), 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["resnet20", "--memory", "--batch", "16"], 0, "kept for backward"),
+        (["resnet20", "--fits", "20MB"], 0, "largest batch within 20MB: "),
+        (["resnet20", "--memory", "--fits", "3 pounds"], 2, "no amount of memory"),
+        (["resnet20", "--memory", "--batch", "0"], 2, "has no images"),
+    ],
+)
+def test_command_line(words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["cost", *words])
+    printed = capsys.readouterr()
+    assert caught.value.code == code
+    assert said in printed.out + printed.err
