@@ -10,6 +10,7 @@ from lenext.cli.output import table
 if TYPE_CHECKING:
     from lenext.costs.advice import Advice
     from lenext.costs.field import LayerField
+    from lenext.costs.memory import Memory
     from lenext.costs.operators import Convolution, Cost, LayerCost
     from lenext.costs.spec import Row
 
@@ -66,6 +67,21 @@ def _numbers(advice: "Advice") -> dict[str, Any]:
     return told
 
 
+def totals_table(model: str, cost: "Cost") -> str:
+    """What one image costs in all."""
+    return table(
+        [
+            ("network", model),
+            ("input", "x".join(str(side) for side in cost.input_size)),
+            ("parameters", f"{cost.params:,}"),
+            ("MACs", f"{cost.macs:,}"),
+            ("FLOPs", f"{2 * cost.macs:,}"),
+            ("weights", f"{cost.weight_bytes:,} bytes"),
+            ("not counted", ", ".join(cost.uncounted)),
+        ]
+    )
+
+
 def spec_table(rows: "Sequence[Row]", image: Sequence[int], cost: "Cost", *, explain: bool) -> str:
     """The layers of `lenext cost --spec`, exact numbers; explain: the formulas under each."""
     cells = [("layer", "output", "parameters", "MACs"), ("image", "x".join(map(str, image)), "", "")]
@@ -79,24 +95,21 @@ def spec_table(rows: "Sequence[Row]", image: Sequence[int], cost: "Cost", *, exp
     return "\n".join([*lines, "shapes are channels x height x width"])
 
 
-def memory_table(told: Mapping[str, Any], optimizer: str, fits: str) -> str:
+def memory_table(model: str, image: Sequence[int], found: "Memory", optimizer: str) -> str:
     """What `lenext cost --memory` found: exact bytes, and MiB beside them."""
     names = {
-        "weights": "weights and buffers",
-        "gradients": "gradients",
-        "optimizer": f"state of {optimizer}",
-        "images": "images",
-        "saved": "kept for backward",
-        "inference": "inference, at most",
-        "training": "training, at most",
+        "weights and buffers": found.weights,
+        "gradients": found.gradients,
+        f"state of {optimizer}": found.optimizer,
+        "images": found.images,
+        "written by a forward pass": found.activations,
+        "kept for backward": found.saved,
+        "inference, at most": found.inference,
+        "training, at most": found.training,
     }
-    rows = [(name, f"{told[key]:,} bytes", f"{told[key] / 2**20:,.1f} MiB") for key, name in names.items()]
-    sides = "x".join(map(str, told["input_size"]))
-    lines = [f"{told['model']}, {told['batch']} images of {sides}, float32", table(rows, right=(1, 2))]
-    if fits:
-        largest = [f"{told[f'largest_batch_{use}']:,} in {use}" for use in ("training", "inference")]
-        lines.append(f"largest batch within {fits}: {', '.join(largest)}")
-    return "\n".join([*lines, "tensors alone: torch itself and what kernels take while they work come on top"])
+    rows = [(name, f"{value:,} bytes", f"{value / 2**20:,.1f} MiB") for name, value in names.items()]
+    heading = f"{model}, {found.batch:,} images of {'x'.join(map(str, image))}, float32"
+    return f"{heading}\n{table(rows, right=(1, 2))}"
 
 
 def layer_objects(cost: "Cost", fields: "Iterable[LayerField]") -> list[dict[str, Any]]:

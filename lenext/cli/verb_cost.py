@@ -4,10 +4,10 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lenext.cli import cost_text
-from lenext.cli.output import put, put_json, table
+from lenext.cli.output import put, put_json
 from lenext.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def show_cost(
     depth: int = 0,
     advise: bool = False,
     memory: bool = False,
-    batch: int = 32,
-    optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] = "sgd",
-    fits: str = "",
+    batch: int | None = None,
+    optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] | None = None,
+    within: str = "",
     json: bool = False,
 ) -> None:
     """Count parameters and multiply-accumulates (MACs) of one image; where asked of each layer, advice, or memory.
@@ -42,7 +42,7 @@ def show_cost(
     spec
         In place of a model, a chain of layers: "100x100x3: conv9x9-48 relu, maxpool2 stride2, fc100".
     explain
-        With --spec, the formula behind every number.
+        With --spec, and nothing else: the formula behind every number.
     size
         Height and width of the image in pixels; the paper's, or the run's own, unless told otherwise.
     classes
@@ -56,28 +56,57 @@ def show_cost(
     memory
         What training and inference hold in memory, to the byte that an operator allocates, in float32.
     batch
-        Images at once, of --memory.
+        Images at once, for --memory; 32 unless told otherwise.
     optimizer
-        Whose state --memory counts: one of training.optimizer.name, with its momentum.
-    fits
-        With --memory, a limit such as 8GB or 500MB: the largest batches that stay below it.
+        Whose state --memory counts, with its usual momentum; sgd unless told otherwise.
+    within
+        With --memory, a limit such as 8GB or 500MB: the largest batches that stay within it.
     json
         Print an object.
     """
-    if bool(model) == bool(spec) or (explain and not spec):
-        raise UsageError(
-            "cannot tell what to count", why="a model or --spec is asked for, and --explain is for --spec",
-            advice="lenext cost resnet50, or lenext cost --spec '32x32x3: conv3x3-16 relu, fc10' --explain",
-        )  # fmt: skip
+    _refuse_mixtures(
+        models=(bool(model), bool(spec)),
+        answers=(bool(spec), layers or depth > 0 or advise, memory),
+        of_spec=explain,
+        of_model=bool(size or classes),
+        of_memory=batch is not None or bool(optimizer or within),
+    )
     if spec:
         _show_spec(spec, explain=explain, json=json)
         return
+    network, image = _build(model, size, classes)
+    if memory:
+        _show_memory(model, network, image, 32 if batch is None else batch, optimizer or "sgd", within, json=json)
+        return
+    _show_layers(model, network, image, table=layers or depth > 0, depth=depth, advise=advise, json=json)
+
+
+def _refuse_mixtures(
+    *, models: tuple[bool, bool], answers: tuple[bool, bool, bool], of_spec: bool, of_model: bool, of_memory: bool
+) -> None:
+    """An option that would do nothing is refused."""
+    with_model, with_spec = models
+    reason = ""
+    if with_model == with_spec:
+        reason = "a model or --spec is asked for, one of them"
+    elif sum(answers) > 1:
+        reason = "--spec, --memory, and --layers with --depth and --advise, are three answers"
+    elif of_spec and not with_spec:
+        reason = "--explain is for --spec"
+    elif of_model and with_spec:
+        reason = "--size and --classes are for a model, and --spec says its own"
+    elif of_memory and not answers[2]:
+        reason = "--batch, --optimizer and --within are for --memory"
+    if reason:
+        advice = "lenext cost resnet50, or lenext cost --spec '32x32x3: conv3x3-16 relu, fc10' --explain"
+        raise UsageError("cannot tell what to count", why=reason, advice=advice)
+
+
+def _build(model: str, size: int, classes: int) -> "tuple[Classifier, tuple[int, int, int]]":
+    """The network without data, and the image it is asked about."""
     import torch
 
     from lenext import checkpoint
-    from lenext.costs.advice import advise as find_advice
-    from lenext.costs.field import receptive_fields
-    from lenext.costs.operators import count_cost
     from lenext.experiment.config import checkpoint_folder
     from lenext.models.catalog import build, get_config
 
@@ -92,70 +121,76 @@ def show_cost(
         row, changes, pixels = model, {"num_classes": classes} if classes else {}, get_config(model).input_size
     with torch.device("meta"):
         network = build(row, **changes)
-    image = (network.config.in_channels, size or pixels, size or pixels)
-    if memory or fits:
-        _show_memory(model, network, image, batch, optimizer, fits, json=json)
-        return
+    return network, (network.config.in_channels, size or pixels, size or pixels)
+
+
+def _show_layers(  # what is asked
+    model: str, network: "Classifier", image: tuple[int, int, int], *, table: bool, depth: int, advise: bool, json: bool
+) -> None:
+    """The cost of an image: totals, or of every layer, or advice."""
+    from lenext.costs.advice import advise as find_advice
+    from lenext.costs.field import receptive_fields
+    from lenext.costs.operators import count_cost
+
     cost = count_cost(network, image)
-    fields = receptive_fields(network, image) if layers or depth or advise else ()
+    fields = receptive_fields(network, image) if table or advise else ()
     advice = find_advice(cost, fields, network.places()) if advise else []
     if json:
-        told = {"layers": cost_text.layer_objects(cost, fields)} if layers or depth else {}
+        told = {"layers": cost_text.layer_objects(cost, fields)} if table else {}
         told |= {"advice": cost_text.advice_objects(advice)} if advise else {}
         put_json(
             {"model": model, "input_size": list(cost.input_size), "params": cost.params, "macs": cost.macs,
              "flops": 2 * cost.macs, "weight_bytes": cost.weight_bytes, "uncounted": list(cost.uncounted)} | told
         )  # fmt: skip
         return
-    if layers or depth:
+    if table:
         put(cost_text.layer_table(cost, fields, depth, aligned=sys.stdout.isatty()))
     if advise:
         put(cost_text.tell_advice(advice))
-    if layers or depth or advise:
-        return
-    rows = [
-        ("network", model),
-        ("input", "x".join(str(side) for side in cost.input_size)),
-        ("parameters", f"{cost.params:,}"),
-        ("MACs", f"{cost.macs:,}"),
-        ("FLOPs", f"{2 * cost.macs:,}"),
-        ("weights", f"{cost.weight_bytes:,} bytes"),
-        ("not counted", ", ".join(cost.uncounted)),
-    ]
-    put(table(rows))
+    if not (table or advise):
+        put(cost_text.totals_table(model, cost))
 
 
 def _show_memory(  # the options of --memory
-    name: str, network: "Classifier", image: tuple[int, ...], batch: int, optimizer: str, fits: str, *, json: bool
+    name: str, network: "Classifier", image: tuple[int, ...], batch: int, optimizer: str, within: str, *, json: bool
 ) -> None:
-    """What a step holds, and the largest batches below a limit."""
+    """What a step holds, and the largest batches within a limit."""
     from lenext.costs.memory import largest_batch, measure_memory
     from lenext.training.config import OptimizerConfig
     from lenext.training.optim import make_optimizer
 
+    limit = _bytes(within) if within else None
     config = OptimizerConfig(name=optimizer)  # type: ignore[arg-type]  # the command line has refused all others
 
     def make(twin: "Module") -> "Optimizer":
         return make_optimizer(twin, config)
 
-    limit = _bytes(fits) if fits else 0
     found = measure_memory(network, image, batch, make_optimizer=make)
-    told: dict[str, Any] = {"model": name, "input_size": list(image), **dataclasses.asdict(found)}
-    if limit:
+    largest = {}
+    if limit is not None:
         for use, train in (("training", True), ("inference", False)):
-            told[f"largest_batch_{use}"] = largest_batch(network, image, limit, make_optimizer=make, train=train)
+            largest[use] = largest_batch(network, image, limit, make_optimizer=make, train=train)
     if json:
-        put_json(told)
+        told = {"model": name, "input_size": list(image), "optimizer": optimizer, "batch": batch}
+        told |= {f"{key}_bytes": value for key, value in vars(found).items() if key != "batch"}
+        put_json(told | ({"limit_bytes": limit, "largest_batch": largest} if limit is not None else {}))
     else:
-        put(cost_text.memory_table(told, optimizer, fits))
+        put(cost_text.memory_table(name, image, found, optimizer))
+        if limit is not None:
+            told_largest = ", ".join(f"{count:,} in {use}" for use, count in largest.items())
+            put(f"largest batch within {within}: {told_largest}")
+        put("tensors alone: torch itself and what kernels take while they work come on top")
 
 
 def _bytes(text: str) -> int:
-    """Read "8GB", "500 MB", "3GiB"; GB are powers of ten, GiB of two."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip())
-    if not found or float(found[1]) == 0:
-        raise UsageError(f"cannot fit into {text!r}", why="it is no amount of memory", advice="--fits 8GB")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** " kMGT".index(found[2] or " "))
+    """Read "8GB", "500 mb", "3GiB": GB are powers of ten, GiB of two."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b", text.strip().lower())
+    number = float(found[1]) * (1024 if found[3] else 1000) ** (" kmgt".index(found[2])) if found else 0
+    if number < 1:
+        raise UsageError(
+            f"cannot stay within {text!r}", why="it is no amount of memory with a unit", advice="--within 8GB"
+        )
+    return int(number)
 
 
 def _show_spec(spec: str, *, explain: bool, json: bool) -> None:

@@ -1,12 +1,12 @@
 """What inference and training hold in memory, to the byte that an operator allocates, from a step without data.
 
-A copy on the meta device runs the same operators in the same order, and its tensors live as long as real ones: each
-new storage is counted when it is made and when it is freed. What a kernel takes for itself while it works (a
+A copy on the meta device runs the operators that a CPU would, in the same order, and its tensors live as long as real
+ones: each new storage is counted when it is made and when it is freed. What a kernel takes for itself while it works (a
 convolution's workspace, at most some MiB on a CPU) is no tensor, and is not counted.
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lenext.costs.operators import prepare_twin
+from lenext.costs.operators import count_cost, prepare_twin
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
+from lenext.models.parts import DropPath
 
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -28,9 +29,9 @@ class Memory:
     """Bytes, for `batch` images at once.
 
     weights: parameters and buffers. gradients: of the parameters that are trained. optimizer: what it keeps between two
-    steps. images: the batch. saved: what autograd keeps of a forward pass for the backward pass, beside weights and
-    images (its own second copies of them among it). inference, training: the most that is held at one moment, of all
-    this and of what operators make in between.
+    steps. images: the batch. activations: all that a forward pass in evaluation writes, whether it is kept or not.
+    saved: what autograd keeps of a forward pass for the backward pass, beside weights and images. inference, training:
+    the most that is held at one moment, of all this and of what operators make in between.
     """
 
     batch: int
@@ -38,36 +39,29 @@ class Memory:
     gradients: int
     optimizer: int
     images: int
+    activations: int
     saved: int
     inference: int
     training: int
 
 
 def measure_memory(
-    model: nn.Module, input_size: Sequence[int], batch: int = 1, *, make_optimizer: MakeOptimizer | None = None
+    model: nn.Module, input_size: Sequence[int], batch: int = 2, *, make_optimizer: MakeOptimizer | None = None
 ) -> Memory:
     """Run inference and two training steps on a copy without data; `model` itself is never run or changed.
 
     input_size: of one image, without the batch. make_optimizer: from the copy; plain descent without momentum unless
-    told otherwise. Training minimises the cross-entropy of the scores, and of a Classifier's auxiliary heads.
+    told otherwise. Training minimises the cross-entropy of the scores, and of a Classifier's auxiliary heads; no path
+    is dropped for a whole batch. A batch that a network cannot be trained on is a UsageError.
     """
     if batch < 1:
         raise UsageError("cannot measure memory", why=f"a batch of {batch} has no images", advice="batch=32")
-    inference = _Ledger(*_inference_twin(model, input_size, batch))
-    with torch.no_grad(), inference:
-        inference.model(inference.images)
-    training = _Ledger(*_training_twin(model, input_size, batch))
-    make = make_optimizer or (lambda twin: torch.optim.SGD(twin.parameters(), lr=0.1))
-    saved, gradients, state = _train(training, make)
+    step = _train(model, input_size, batch, make_optimizer)
     return Memory(
         batch=batch,
-        weights=training.weights,
-        gradients=gradients,
-        optimizer=state,
-        images=_bytes(training.images),
-        saved=saved,
-        inference=inference.peak,
-        training=training.peak,
+        **step,
+        activations=batch * count_cost(model, input_size).activation_bytes,
+        inference=_infer(model, input_size, batch),
     )
 
 
@@ -82,35 +76,45 @@ def largest_batch(
     """The most images whose training (or inference) holds at most `limit` bytes; 0 where not even one does."""
 
     def held(batch: int) -> int:
-        found = measure_memory(model, input_size, batch, make_optimizer=make_optimizer)
-        return found.training if train else found.inference
+        if train:
+            return _train(model, input_size, batch, make_optimizer)["training"]
+        return _infer(model, input_size, batch)
 
-    fits, too_many, under, over = 0, 1, 0, held(1)
+    fits, too_many = 1, 2  # a batch norm may not train on one
+    under, over = 0, held(2)
     while over <= limit:
         fits, under, too_many = too_many, over, 2 * too_many
         over = held(too_many)
-    while too_many - fits > 1:  # what is held is nearly a straight line of the batch
-        guess = fits + (limit - under) * (too_many - fits) // (over - under)
+    halve = False
+    while too_many - fits > 1:  # what is held is nearly a straight line of the batch, but for kinks
+        gap = too_many - fits
+        guess = fits + (gap // 2 if halve else (limit - under) * gap // (over - under))
         batch = min(max(guess, fits + 1), too_many - 1)
         if (found := held(batch)) <= limit:
             fits, under = batch, found
         else:
             too_many, over = batch, found
-    return fits
+        halve = too_many - fits > gap // 2
+    if fits > 1:
+        return fits
+    try:
+        return int(held(1) <= limit)
+    except UsageError:
+        return 0
 
 
 class _Ledger(TorchDispatchMode):
-    """Counts the bytes of every storage from the operator that makes it to the moment that nobody refers to it."""
+    """Counts the bytes of every storage from the operator that makes it to the moment that nobody refers to it.
 
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
+    It refers to no tensor: finalizers refer to it as long as the storages live.
+    """
+
+    def __init__(self, held: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.model, self.images = model, images
         self.sizes: dict[int, int] = {}
         self.held = self.peak = 0
-        for tensor in (*model.parameters(), *model.buffers()):
+        for tensor in held:
             self._note(tensor)
-        self.weights = self.held
-        self._note(images)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
@@ -132,57 +136,77 @@ class _Ledger(TorchDispatchMode):
         self.held -= self.sizes.pop(key)
 
 
-def _train(ledger: _Ledger, make: MakeOptimizer) -> tuple[int, int, int]:
-    """Take two steps, the second beside the optimiser's state; return the bytes saved, of gradients, of the state."""
-    model, images, kept = ledger.model, ledger.images, {}
-    own = {value.untyped_storage()._cdata for value in (*model.parameters(), *model.buffers(), images)}
+def _infer(model: nn.Module, input_size: Sequence[int], batch: int) -> int:
+    twin, image = prepare_twin(model, input_size)
+    images = image.new_empty(batch, *image.shape[1:])
+    ledger = _Ledger([*twin.parameters(), *twin.buffers(), images])
+    with torch.no_grad(), ledger:
+        twin(images)
+    return ledger.peak
+
+
+def _train(model: nn.Module, input_size: Sequence[int], batch: int, make: MakeOptimizer | None) -> dict[str, int]:
+    """Take two steps, the second beside the optimiser's state, and return what `Memory` says of training."""
+    twin, images = _training_twin(model, input_size, batch)
+    own = [*twin.parameters(), *twin.buffers(), images]
+    known = {value.untyped_storage()._cdata for value in own}
+    ledger, kept = _Ledger(own), set[int]()
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
+        kept.add(tensor.untyped_storage()._cdata)
+        return tensor.detach()  # the tensor itself would be part of a cycle, and live on
 
-    with ledger:
-        optimizer = make(model)
+    with torch.random.fork_rng(devices=[]), ledger:
+        optimizer = make(twin) if make else torch.optim.SGD(twin.parameters(), lr=0.1)
         for _ in range(2):
             kept.clear()
             with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-                loss = _loss(model, images)
+                loss = _loss(twin, images)
+            saved = sum(ledger.sizes.get(key, 0) for key in kept - known)
             loss.backward()
             del loss
-            gradients = sum(_bytes(p.grad) for p in model.parameters() if p.grad is not None)
+            gradients = sum(_bytes(p.grad) for p in twin.parameters() if p.grad is not None)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-    state = sum(
-        _bytes(value)
-        for one in optimizer.state.values()
-        for value in one.values()
-        if isinstance(value, Tensor) and value.ndim
-    )
-    return sum(kept.values()), gradients, state
+    states = [value for one in optimizer.state.values() for value in one.values() if isinstance(value, Tensor)]
+    return {
+        "weights": sum(_bytes(value) for value in {id(one): one for one in own[:-1]}.values()),
+        "gradients": gradients,
+        "optimizer": sum(_bytes(value) for value in states if value.ndim),  # the counts of steps lie on the CPU
+        "images": _bytes(images),
+        "saved": saved,
+        "training": ledger.peak,
+    }
 
 
 def _loss(model: nn.Module, images: Tensor) -> Tensor:
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
-    if not (isinstance(model, Classifier) and model.auxiliary):
-        return F.cross_entropy(model(images).flatten(1), labels)
-    found = model.features(images, [*(f"stages.{name}" for name in model.auxiliary), "head"])
-    heads = [head(found[f"stages.{name}"]) for name, head in model.auxiliary.items()]
-    losses = [F.cross_entropy(scores, labels) for scores in (found["head"], *heads)]
-    return torch.stack(losses).sum()
-
-
-def _inference_twin(model: nn.Module, input_size: Sequence[int], batch: int) -> tuple[nn.Module, Tensor]:
-    twin, image = prepare_twin(model, input_size)
-    return twin, image.new_empty(batch, *image.shape[1:])
+    try:
+        if not (isinstance(model, Classifier) and model.auxiliary):
+            return F.cross_entropy(model(images).flatten(1), labels)
+        found = model.features(images, [*(f"stages.{name}" for name in model.auxiliary), "head"])
+        loss = F.cross_entropy(found["head"], labels)
+        for name, head in model.auxiliary.items():
+            loss = loss + F.cross_entropy(head(found[f"stages.{name}"]), labels)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            f"cannot train on {len(images)} image at once",
+            why="a batch norm sees one number a channel",
+            advice="batch=2",
+        ) from error
+    return loss
 
 
 def _training_twin(model: nn.Module, input_size: Sequence[int], batch: int) -> tuple[nn.Module, Tensor]:
-    twin, images = _inference_twin(model, input_size, batch)
+    twin, image = prepare_twin(model, input_size)
     for mine, its in zip(twin.parameters(), model.parameters(), strict=True):
         mine.requires_grad_(its.requires_grad)
-    return twin.train(), images
+    for module in twin.modules():
+        if isinstance(module, DropPath):
+            vars(module)["drops_batch"] = lambda: False  # a batch that drops no branch needs most
+    return twin.train(), image.new_empty(batch, *image.shape[1:])
 
 
 def _bytes(tensor: Tensor) -> int:

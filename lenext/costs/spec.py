@@ -4,8 +4,8 @@
 
 First the image, height x width x channels. Then the layers: convK-F or convKxK-F (F filters), maxpoolK and avgpoolK,
 globalpool, fcN, norm (of a batch), relu, sigmoid, tanh, dropout. Behind a layer, in any order, what differs from
-stride 1 (of a pool its window), no padding (padP, or same), groups 1 (groupsG), dilation 1 (dilationD) and a bias
-(nobias), and what follows it without a comma. The first fc flattens.
+stride 1 (of a pool its window), no padding (padP, or same: half of an odd window), groups 1 (groupsG), dilation 1
+(dilationD) and a bias (nobias), and what follows it without a comma. The first fc flattens.
 """
 
 import re
@@ -107,44 +107,65 @@ def _add_layer(chain: Chain, words: list[str]) -> None:
 
 def _read_options(words: list[str], text: str, known: Sequence[str]) -> dict[str, int]:
     """Names and numbers; of "same" and "nobias" the number is 1."""
-    options = {}
+    options: dict[str, int] = {}
     for word in words:
         found = _OPTION.fullmatch(word)
         name, number = (found[1], found[2]) if found else (word, "")
-        if name not in WORDS or (number == "") != (name in ("same", "nobias")):
+        if name not in OPTIONS["conv"] or (number == "") != (name in ("same", "nobias")):
             raise _unreadable(word, text)
         if name not in known:
             raise UsageError(f"cannot build {text!r}", why=f"it takes no {name}", advice=f"without {name}")
+        if name in options or {name, *options} >= {"same", "pad"}:
+            raise UsageError(f"cannot build {text!r}", why=f"{word} is said beside another", advice="one of the two")
         options[name] = int(number or 1)
     return options
+
+
+@dataclass(frozen=True)
+class _Side:
+    """How a window goes down a map, or across it. reach: of the window with its dilation."""
+
+    name: str
+    length: int
+    pad: int
+    reach: int
+    stride: int
+
+    @property
+    def made(self) -> int:
+        return (self.length + 2 * self.pad - self.reach) // self.stride + 1
+
+    def told(self, name: str) -> str:
+        rest = (self.length + 2 * self.pad - self.reach) % self.stride
+        formula = f"({self.length} + 2*{self.pad} - {self.reach}) / {self.stride} + 1 = {self.made}"
+        return f"{name}: {formula}{', rounded down' if rest else ''}"
 
 
 def _add_window(
     chain: Chain, text: str, kind: str, kernel: tuple[int, int], filters: int, options: dict[str, int]
 ) -> None:
     """Add a convolution or a pool."""
-    channels, *sides = _map_of(chain, text)
+    channels, *lengths = _map_of(chain, text)
     groups, dilation = options.get("groups", 1), options.get("dilation", 1)
-    stride = options.get("stride", 1 if kind == "conv" else kernel[0])
     if (kind == "conv") != (filters > 0):
         raise UsageError(
             f"cannot read {text!r}", why="a convolution has filters, and a pool none", advice="conv3x3-16, maxpool2"
         )
-    if 0 in (stride, groups, dilation) or channels % groups or filters % groups:
-        why = f"stride {stride}, dilation {dilation}, {groups} groups of {channels} channels and {filters} filters"
+    if 0 in (options.get("stride", 1), groups, dilation) or channels % groups or filters % groups:
+        told = ", ".join(f"{name} {options[name]}" for name in ("stride", "dilation", "groups") if name in options)
+        why = f"{told}, of {channels} channels and {filters} filters"
         raise UsageError(f"cannot build {text!r}", why=why, advice="numbers above 0, and groups that divide both")
-    reach = tuple(dilation * (side - 1) + 1 for side in kernel)
-    pad_height, pad_width = (side // 2 if "same" in options else options.get("pad", 0) for side in reach)
-    pads = (pad_height, pad_width)
-    made = tuple((side + 2 * pad - size) // stride + 1 for side, pad, size in zip(sides, pads, reach, strict=True))
-    too_far = kind != "conv" and any(pad > size // 2 for pad, size in zip(pads, kernel, strict=True))
-    if min(made) < 1 or too_far:
-        why = f"a window of {reach[0]}x{reach[1]} does not go over {sides[0]}x{sides[1]} padded by {pads[0]}"
-        raise UsageError(f"cannot build {text!r}", why=why, advice="another window or padding")
-    named = zip(("height", "width"), sides, pads, reach, made, strict=True)
-    how = [_how_long(*one, stride) for one in named]
-    if sides[0] == sides[1] and reach[0] == reach[1]:
-        how = [_how_long("side", sides[0], pads[0], reach[0], made[0], stride)]
+    down, across = (
+        _side(text, name, length, dilation * (side - 1) + 1, options, 1 if kind == "conv" else side)
+        for name, length, side in zip(("height", "width"), lengths, kernel, strict=True)
+    )
+    for side, width in zip((down, across), kernel, strict=True):
+        if kind != "conv" and side.pad > width // 2:
+            why = f"padding by {side.pad} is more than half of a window of {width}"
+            raise UsageError(f"cannot build {text!r}", why=why, advice="less padding")
+    alike = (down.length, down.pad, down.reach, down.stride) == (across.length, across.pad, across.reach, across.stride)
+    how = [down.told("side")] if alike else [side.told(side.name) for side in (down, across)]
+    strides, pads, made = (down.stride, across.stride), (down.pad, across.pad), (down.made, across.made)
     if kind == "conv":
         bias, weights = "nobias" not in options, prod(kernel) * (channels // groups)  # of a filter
         params, macs = (weights + bias) * filters, prod(made) * filters * weights
@@ -153,16 +174,24 @@ def _add_window(
             f"parameters: {f'({product} + 1)' if bias else product}*{filters} = {params:,}",
             f"MACs: {made[0]}*{made[1]}*{filters} * {product} = {macs:,}",
         ]
-        conv = nn.Conv2d(channels, filters, kernel, stride, pads, dilation, groups, bias)
+        conv = nn.Conv2d(channels, filters, kernel, strides, pads, dilation, groups, bias)
         chain.add(text, conv, (filters, *made), how, macs)
     else:
         pool = nn.MaxPool2d if kind == "maxpool" else nn.AvgPool2d
-        chain.add(text, pool(kernel, stride, pads), (channels, *made), how)
+        chain.add(text, pool(kernel, strides, pads), (channels, *made), how)
 
 
-def _how_long(name: str, side: int, pad: int, reach: int, made: int, stride: int) -> str:
-    rounded = ", rounded down" if (side + 2 * pad - reach) % stride else ""
-    return f"{name}: ({side} + 2*{pad} - {reach}) / {stride} + 1 = {made}{rounded}"
+def _side(text: str, name: str, length: int, reach: int, options: dict[str, int], stride: int) -> _Side:
+    """One side of a window's way; stride: unless the options tell another."""
+    if "same" in options and reach % 2 == 0:
+        why = f"a window that reaches over {reach} would be padded unevenly"
+        raise UsageError(f"cannot build {text!r}", why=why, advice="an odd window, or padP")
+    pad = reach // 2 if "same" in options else options.get("pad", 0)
+    side = _Side(name, length, pad, reach, options.get("stride", stride))
+    if side.made < 1:
+        why = f"a window of {name} {reach} does not go over {length} padded by {pad}"
+        raise UsageError(f"cannot build {text!r}", why=why, advice="a smaller window, or more padding")
+    return side
 
 
 def _add_linear(chain: Chain, text: str, units: int, *, bias: bool) -> None:
@@ -200,8 +229,12 @@ def _map_of(chain: Chain, text: str) -> tuple[int, int, int]:
 
 
 def _unreadable(word: str, text: str) -> UsageError:
+    """Tell the slip that was most likely made."""
     if not text:
         return UsageError("cannot read the layers", why="one of them is empty", advice="a layer between two commas")
-    return UsageError(
-        f"cannot read {word!r} in {text!r}", why="it is no layer and no option", advice=nearest(word, WORDS)
-    )
+    why, advice = "it is no layer and no option", nearest(word, WORDS)
+    if word in OPTIONS["conv"]:
+        why, advice = "it takes a number", f"{word}2"
+    elif text.split()[0] != word and (_LAYER.fullmatch(word) or word == "globalpool"):
+        why, advice = "it is a layer, and no option of another", f"a comma before {word}"
+    return UsageError(f"cannot read {word!r} in {text!r}", why=why, advice=advice)

@@ -134,7 +134,7 @@ def training_bytes(beginning: Beginning) -> int:
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself would be part of a cycle, and live on
 
     for module in state.objective.modules():
         if isinstance(module, DropPath):

@@ -40,15 +40,15 @@ def test_the_textbooks_lenet_is_the_catalogs() -> None:
 
 def random_spec(seed: int) -> str:
     draw = random.Random(seed)
-    image = f"{draw.randint(20, 40)}x{draw.randint(20, 40)}x{draw.choice((2, 4))}"
-    layers = [f"{image}: conv{draw.randint(1, 5)}-4 same relu"]
+    image = f"{draw.randint(60, 80)}x{draw.randint(60, 80)}x{draw.choice((2, 4))}"
+    layers = [f"{image}: conv{draw.choice((1, 3, 5))}-4 same relu"]
     for _ in range(draw.randint(1, 4)):
         kernel = f"{draw.randint(1, 3)}x{draw.randint(1, 3)}"
         options = [f"stride{draw.randint(1, 2)}", f"pad{draw.randint(0, 2)}", f"dilation{draw.randint(1, 2)}"]
         options += [draw.choice(("groups2", "nobias", "norm", "tanh"))]
         draw.shuffle(options)
         layers.append(f"conv{kernel}-{draw.choice((4, 8))} {' '.join(options[: draw.randint(0, 4)])}")
-        layers.append(draw.choice(("maxpool2 stride1", "avgpool3 pad1 stride2", "relu", "norm")))
+        layers.append(draw.choice(("maxpool2x1", "maxpool1x2 stride1", "avgpool3 pad1 stride2", "relu", "norm")))
     return ", ".join([*layers, draw.choice(("globalpool, fc7 nobias", "fc9 sigmoid, fc3"))])
 
 
@@ -59,8 +59,10 @@ def test_rows_are_what_torch_makes_and_what_is_counted(seed: int) -> None:
     for layer, row in zip(network.eval(), rows, strict=True):
         x = layer(x)
         assert tuple(x.shape[1:]) == row.shape, row.text
-    cost = count_cost(network, image)
-    assert (cost.params, cost.macs) == (sum(row.params for row in rows), sum(row.macs for row in rows))
+    counted = {layer.name: (layer.params, layer.macs) for layer in count_cost(network, image).layers}
+    found = {row.name: (row.params, row.macs) for row in rows}
+    assert {name: found[name] for name in counted} == counted
+    assert not any(any(found[name]) for name in found.keys() - counted.keys())
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -71,7 +73,23 @@ def test_formulas_are_true(seed: int) -> None:
                 name, left, right = re.fullmatch(r"(\w+): (.*) = ([\d,]+)(?:, rounded down)?", formula).groups()  # type: ignore[union-attr]
                 value = eval(left.replace(" / ", " // "), {})  # digits and operators of our own making
                 assert value == int(right.replace(",", "")), formula
-                assert {"parameters": row.params, "MACs": row.macs}.get(name, value) == value
+                sides = {
+                    "side": row.shape[-1],
+                    "width": row.shape[-1],
+                    "height": row.shape[-2:][0],
+                    "numbers": row.shape[0],
+                }
+                assert value == {**sides, "parameters": row.params, "MACs": row.macs}[name]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2), (5, 2), (7, 3)])
+def test_same_is_the_side_by_the_stride_rounded_up(kernel: int, stride: int) -> None:
+    for side in range(8, 15):
+        assert read_spec(f"{side}x{side}x3: conv{kernel}-4 same stride{stride}")[2][0].shape[1] == -(-side // stride)
+
+
+def test_a_pool_goes_by_its_window() -> None:
+    assert read_spec("12x12x3: maxpool2x3")[2][0].shape == (3, 6, 4)
 
 
 def test_a_side_that_leaves_a_rest_is_rounded_down_and_said() -> None:
@@ -89,15 +107,19 @@ def test_a_side_that_leaves_a_rest_is_rounded_down_and_said() -> None:
         ("32x32x3: fc10,", "one of them is empty"),
         ("32x32x3: con3x3-5", "no layer and no option"),
         ("32x32x3: conv3x3-5 pud1", "no layer and no option"),
-        ("32x32x3: conv3x3-5 pad", "no layer and no option"),
+        ("32x32x3: conv3x3-5 pad", "takes a number"),
         ("32x32x3: fc10x10", "no layer and no option"),
         ("32x32x3: conv0x3-5", "no layer and no option"),
         ("32x32x3: conv3x3", "has filters"),
         ("32x32x3: maxpool2-4", "has filters"),
-        ("32x32x3: conv3x3-4 groups2", "2 groups of 3 channels"),
+        ("32x32x3: conv3x3-4 groups2", "groups 2, of 3 channels"),
         ("32x32x3: conv3x3-4 stride0", "stride 0"),
-        ("32x32x3: conv33-4", "does not go over 32x32"),
-        ("32x32x3: maxpool2 pad2", "does not go over 32x32"),
+        ("32x32x3: conv33-4", "does not go over 32"),
+        ("32x32x3: maxpool2 pad2", "more than half of a window of 2"),
+        ("32x32x3: conv4x4-8 same", "padded unevenly"),
+        ("32x32x3: conv3x3-4 same pad1", "said beside another"),
+        ("32x32x3: conv3x3-4 stride2 stride3", "said beside another"),
+        ("32x32x3: conv3x3-4 fc10", "it is a layer, and no option"),
         ("32x32x3: fc10, conv3x3-4", "no map any more"),
         ("32x32x3: fc10 pad1", "takes no pad"),
         ("32x32x3: relu stride2", "takes no stride"),
