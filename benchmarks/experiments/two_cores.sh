@@ -28,4 +28,4 @@ sed -n 's/^#> //p' "$0" | xargs -P "${LANES:-$(nproc)}" -I ASKED sh -c "
 #> stochastic_depth stochastic_depth --data cifar10 --size 16 --set data.limit=5000 --epochs 4 --seeds 3 --set training.batch_size=32 --set training.optimizer.rate=0.05
 #> preactivation preactivation --data cifar10 --size 16 --set data.limit=5000 --epochs 4 --seeds 3 --set training.batch_size=32 --set training.optimizer.rate=0.05
 #> wide_deep wide_deep --data cifar10 --size 16 --set data.limit=5000 --epochs 4 --seeds 3 --set training.batch_size=32 --set training.optimizer.rate=0.05
-#> masked_pretraining masked_pretraining --data cifar10 --epochs 8 --seeds 3
+#> masked_pretraining masked_pretraining --data cifar10 --epochs 15 --seeds 3
