@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,42 +65,29 @@ def show_cost(
     json
         Print an object.
     """
-    _refuse_mixtures(
-        models=(bool(model), bool(spec)),
-        answers=(bool(spec), layers or depth > 0 or advise, memory),
-        of_spec=explain,
-        of_model=bool(size or classes),
-        of_memory=batch is not None or bool(optimizer or within),
-    )
+    table, told = layers or depth > 0, (batch, optimizer, within)
+    _refuse_first({
+        "a model or --spec is asked for, one of them": bool(model) == bool(spec),
+        "--spec, --memory, and --layers with --advise, are three answers": bool(spec) + memory + (table or advise) > 1,
+        "--explain is for --spec": explain and not spec,
+        "--size and --classes are for a model, and --spec says its own": bool(spec and (size or classes)),
+        "--batch, --optimizer and --within are for --memory": not memory and told != (None, None, ""),
+    })  # fmt: skip
     if spec:
         _show_spec(spec, explain=explain, json=json)
-        return
-    network, image = _build(model, size, classes)
-    if memory:
-        _show_memory(model, network, image, 32 if batch is None else batch, optimizer or "sgd", within, json=json)
-        return
-    _show_layers(model, network, image, table=layers or depth > 0, depth=depth, advise=advise, json=json)
+    elif memory:
+        subject = _build(model, size, classes)
+        _show_memory(model, subject, 32 if batch is None else batch, optimizer or "sgd", within, json=json)
+    else:
+        _show_layers(model, _build(model, size, classes), table=table, depth=depth, advise=advise, json=json)
 
 
-def _refuse_mixtures(
-    *, models: tuple[bool, bool], answers: tuple[bool, bool, bool], of_spec: bool, of_model: bool, of_memory: bool
-) -> None:
-    """An option that would do nothing is refused."""
-    with_model, with_spec = models
-    reason = ""
-    if with_model == with_spec:
-        reason = "a model or --spec is asked for, one of them"
-    elif sum(answers) > 1:
-        reason = "--spec, --memory, and --layers with --depth and --advise, are three answers"
-    elif of_spec and not with_spec:
-        reason = "--explain is for --spec"
-    elif of_model and with_spec:
-        reason = "--size and --classes are for a model, and --spec says its own"
-    elif of_memory and not answers[2]:
-        reason = "--batch, --optimizer and --within are for --memory"
-    if reason:
-        advice = "lenext cost resnet50, or lenext cost --spec '32x32x3: conv3x3-16 relu, fc10' --explain"
-        raise UsageError("cannot tell what to count", why=reason, advice=advice)
+def _refuse_first(reasons: Mapping[str, bool]) -> None:
+    """An option that would do nothing is refused, for the first reason that holds."""
+    for reason, holds in reasons.items():
+        if holds:
+            advice = "lenext cost resnet50, or lenext cost --spec '32x32x3: conv3x3-16 relu, fc10' --explain"
+            raise UsageError("cannot tell what to count", why=reason, advice=advice)
 
 
 def _build(model: str, size: int, classes: int) -> "tuple[Classifier, tuple[int, int, int]]":
@@ -124,14 +112,15 @@ def _build(model: str, size: int, classes: int) -> "tuple[Classifier, tuple[int,
     return network, (network.config.in_channels, size or pixels, size or pixels)
 
 
-def _show_layers(  # what is asked
-    model: str, network: "Classifier", image: tuple[int, int, int], *, table: bool, depth: int, advise: bool, json: bool
+def _show_layers(
+    model: str, subject: "tuple[Classifier, tuple[int, int, int]]", *, table: bool, depth: int, advise: bool, json: bool
 ) -> None:
     """The cost of an image: totals, or of every layer, or advice."""
     from lenext.costs.advice import advise as find_advice
     from lenext.costs.field import receptive_fields
     from lenext.costs.operators import count_cost
 
+    network, image = subject
     cost = count_cost(network, image)
     fields = receptive_fields(network, image) if table or advise else ()
     advice = find_advice(cost, fields, network.places()) if advise else []
@@ -151,14 +140,21 @@ def _show_layers(  # what is asked
         put(cost_text.totals_table(model, cost))
 
 
-def _show_memory(  # the options of --memory
-    name: str, network: "Classifier", image: tuple[int, ...], batch: int, optimizer: str, within: str, *, json: bool
+def _show_memory(
+    name: str,
+    subject: "tuple[Classifier, tuple[int, int, int]]",
+    batch: int,
+    optimizer: str,
+    within: str,
+    *,
+    json: bool,
 ) -> None:
     """What a step holds, and the largest batches within a limit."""
     from lenext.costs.memory import largest_batch, measure_memory
     from lenext.training.config import OptimizerConfig
     from lenext.training.optim import make_optimizer
 
+    network, image = subject
     limit = _bytes(within) if within else None
     config = OptimizerConfig(name=optimizer)  # type: ignore[arg-type]  # the command line has refused all others
 

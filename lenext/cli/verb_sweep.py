@@ -75,15 +75,7 @@ def sweep_settings(
     """
     from lenext.data.sources import find_source
     from lenext.experiment.config import own_key, with_epochs
-    from lenext.experiment.sweeping import (
-        Planned,
-        Sweep,
-        compose_variant,
-        planned_runs,
-        product,
-        sweep_command,
-        train_all,
-    )
+    from lenext.experiment.sweeping import Planned, Sweep, planned_runs, product, sweep_command, train_all
 
     variants = product(vary or [])
     source = find_source(data, root or home())
@@ -94,12 +86,6 @@ def sweep_settings(
         data=source.name, model=model, weights=weights, recipe=recipe, size=size, settings=tuple(told),
         variants=variants, seeds=seeds,
     )  # fmt: skip
-    for variant in variants:
-        if not compose_variant(sweep, variant, 0, source, root or home())[0].training.loss.uses_labels:
-            raise UsageError(
-                f"cannot sweep over {variant}", why="settings are compared by their classes, and it learns none",
-                advice="lenext train for each, then lenext sweep DATA --vary weights=RUN1,RUN2",
-            )  # fmt: skip
     folder = run or Path("runs") / "-".join(filter(None, (Path(source.name).stem, model, "sweep")))
     if dry_run:
         _tell_forecast(sweep, folder, source, root or home(), json)

@@ -236,13 +236,14 @@ def _next(index: dict[str, Any], run: Path) -> str:
 
 def _summary(done: list[Path], tested: list[float]) -> str:
     """Mean and deviation over the seeds, of each run's chosen epoch and of its test; nothing is pooled."""
-    name = load_run(done[0])["score_name"]
+    index = load_run(done[0])
+    name = index["score_name"]
     records = [read_metrics(run) for run in done]
     told = []
     if all("validation_score" in record for run in records for record in run):
         best = [100 * max(record["validation_score"] for record in run) for run in records]
         told.append(f"best validation {name} over the seeds: {spread(best)}")
-    following = _next(load_run(done[0]), done[0].parent)
+    following = _next(index, done[0].parent)
     told.append(f"test {name} over the seeds: {spread(tested)}" if tested else f"next: {following}")
     return "\n".join(told)
 

@@ -46,7 +46,7 @@ class Row:
 
 
 @dataclass
-class Chain:
+class _Chain:
     """The network as it grows."""
 
     shape: tuple[int, ...]
@@ -75,7 +75,7 @@ def read_spec(spec: str) -> tuple[tuple[int, int, int], nn.Sequential, list[Row]
             advice=f"--spec '{EXAMPLE}'",
         )  # fmt: skip
     height, width, channels = map(int, found.groups())
-    chain = Chain((channels, height, width))
+    chain = _Chain((channels, height, width))
     for text in layers.split(","):
         _add_layer(chain, text.split())
     network = nn.Sequential()
@@ -84,7 +84,7 @@ def read_spec(spec: str) -> tuple[tuple[int, int, int], nn.Sequential, list[Row]
     return (channels, height, width), network, chain.rows
 
 
-def _add_layer(chain: Chain, words: list[str]) -> None:
+def _add_layer(chain: _Chain, words: list[str]) -> None:
     """Add the layer of the first word, with its options, and the plain layers behind it."""
     first, *rest = words or [""]
     plain = [word for word in rest if word in FOLLOWERS]
@@ -125,7 +125,6 @@ def _read_options(words: list[str], text: str, known: Sequence[str]) -> dict[str
 class _Side:
     """How a window goes down a map, or across it. reach: of the window with its dilation."""
 
-    name: str
     length: int
     pad: int
     reach: int
@@ -142,7 +141,7 @@ class _Side:
 
 
 def _add_window(
-    chain: Chain, text: str, kind: str, kernel: tuple[int, int], filters: int, options: dict[str, int]
+    chain: _Chain, text: str, kind: str, kernel: tuple[int, int], filters: int, options: dict[str, int]
 ) -> None:
     """Add a convolution or a pool."""
     channels, *lengths = _map_of(chain, text)
@@ -163,8 +162,7 @@ def _add_window(
         if kind != "conv" and side.pad > width // 2:
             why = f"padding by {side.pad} is more than half of a window of {width}"
             raise UsageError(f"cannot build {text!r}", why=why, advice="less padding")
-    alike = (down.length, down.pad, down.reach, down.stride) == (across.length, across.pad, across.reach, across.stride)
-    how = [down.told("side")] if alike else [side.told(side.name) for side in (down, across)]
+    how = [down.told("side")] if down == across else [down.told("height"), across.told("width")]
     strides, pads, made = (down.stride, across.stride), (down.pad, across.pad), (down.made, across.made)
     if kind == "conv":
         bias, weights = "nobias" not in options, prod(kernel) * (channels // groups)  # of a filter
@@ -187,14 +185,14 @@ def _side(text: str, name: str, length: int, reach: int, options: dict[str, int]
         why = f"a window that reaches over {reach} would be padded unevenly"
         raise UsageError(f"cannot build {text!r}", why=why, advice="an odd window, or padP")
     pad = reach // 2 if "same" in options else options.get("pad", 0)
-    side = _Side(name, length, pad, reach, options.get("stride", stride))
+    side = _Side(length, pad, reach, options.get("stride", stride))
     if side.made < 1:
         why = f"a window of {name} {reach} does not go over {length} padded by {pad}"
         raise UsageError(f"cannot build {text!r}", why=why, advice="a smaller window, or more padding")
     return side
 
 
-def _add_linear(chain: Chain, text: str, units: int, *, bias: bool) -> None:
+def _add_linear(chain: _Chain, text: str, units: int, *, bias: bool) -> None:
     numbers, told = prod(chain.shape), "*".join(map(str, chain.shape))
     if len(chain.shape) > 1:
         chain.add("flatten", nn.Flatten(), (numbers,), [f"numbers: {told} = {numbers:,}"])
@@ -205,7 +203,7 @@ def _add_linear(chain: Chain, text: str, units: int, *, bias: bool) -> None:
     chain.add(text, nn.Linear(numbers, units, bias), (units,), how, numbers * units)
 
 
-def _add_plain(chain: Chain, word: str, text: str) -> None:
+def _add_plain(chain: _Chain, word: str, text: str) -> None:
     if word == "globalpool":
         channels, height, width = _map_of(chain, text)
         chain.add(
@@ -221,7 +219,7 @@ def _add_plain(chain: Chain, word: str, text: str) -> None:
         raise _unreadable(word, text)
 
 
-def _map_of(chain: Chain, text: str) -> tuple[int, int, int]:
+def _map_of(chain: _Chain, text: str) -> tuple[int, int, int]:
     if len(chain.shape) != 3:
         raise UsageError(f"cannot build {text!r}", why="behind fc there is no map any more", advice="put it before fc")
     channels, height, width = chain.shape

@@ -110,20 +110,24 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     state = fresh_state(experiment, parts)
     plan = SpeedPlan(**runs.load_run(run)["speed_plan"])
     require_device(plan)
-    kinds: dict[str, dict[str, Tensor]] = {TRAINED: {}, DECODER: {}, "": {}}
-    for name, value in loaded.optimizer.items():
-        kind, _, rest = name.partition("/")
-        kinds[kind if kind in kinds else ""][rest if kind in kinds else name] = value
-    checkpoints.load_weights(state.objective.classifier, kinds[TRAINED] or loaded.weights)
+    moments = dict(loaded.optimizer)
+    trained, decoder = _taken(moments, TRAINED), _taken(moments, DECODER)
+    checkpoints.load_weights(state.objective.classifier, trained or loaded.weights)
     if state.objective.decoder is not None:
-        state.objective.decoder.load_state_dict(kinds[DECODER])
+        state.objective.decoder.load_state_dict(decoder)
     state.objective.to(plan.device)
     begin_average(state, experiment.training)
     if state.average is not None:
         checkpoints.load_weights(state.average, loaded.weights)
-    load_optimizer_tensors(state.optimizer, state.objective.trained(), kinds[""])
+    load_optimizer_tensors(state.optimizer, state.objective.trained(), moments)
     state.progress = from_mapping(Progress, loaded.progress)
     return Beginning(experiment, source, stores, parts, state, plan, facts={})
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take out what is named "prefix/NAME", and return it by its NAME."""
+    names = [name for name in tensors if name.startswith(f"{prefix}/")]
+    return {name.removeprefix(f"{prefix}/"): tensors.pop(name) for name in names}
 
 
 def _looked_up(tree: dict[str, object], dotted: str) -> object:

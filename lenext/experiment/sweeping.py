@@ -154,6 +154,10 @@ def compose_variant(
             "cannot sweep", why="a setting fixes the seed, and seeds are counted from 0", advice="--seeds 3"
         )
     get_config(experiment.model, **experiment.network)
+    if not experiment.training.loss.uses_labels:
+        why = "settings are compared by their classes, and it learns none"
+        advice = "lenext train for each, then lenext sweep DATA --vary weights=RUN1,RUN2"
+        raise UsageError(f"cannot sweep over {variant}", why=why, advice=advice)
     if not experiment.data.validation and "validation" not in source.counts:
         why = "settings are chosen on held-out images, and none are held out"
         raise UsageError("cannot compare settings", why=why, advice="--set data.validation=5000")
