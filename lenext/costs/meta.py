@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lenext.costs.foreseen import Shape, foresee
 from lenext.errors import UsageError
 
 _ATOMS = frozenset([type(None), bool, int, float, str])
@@ -107,14 +108,6 @@ def _followed(
     return run
 
 
-class Shape(NamedTuple):
-    """What there is to a tensor without data."""
-
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-
-
 class Known:
     """What is known of an operator on arguments of some shapes: what it returns, and what the caller notes on it.
 
@@ -140,9 +133,13 @@ class Known:
 class MetaMode(TorchDispatchMode):
     """Perform operators on tensors without data, each combination of shapes once: a repeated block costs little.
 
-    torch's own shape functions decide. Only batch normalisation in evaluation and the commonest elementwise operators
-    on contiguous arguments of one shape are known beforehand: torch decomposes these in Python, at 0.2 to 0.8 ms each.
+    torch's own shape functions decide, but for what lenext.costs.foreseen is certain of.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nobody compiles what runs here, and torch's guard against it takes a second to import."""
+        return False
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch ships it without types
@@ -160,8 +157,8 @@ class MetaMode(TorchDispatchMode):
             known = self._known.get(key)
         except TypeError:  # an argument with data, or one that cannot be hashed
             key, known = None, None
-        if known is None and key and _returns_its_first(func, args):
-            known = self._known[key] = Known(_foreseen(func, args))
+        if known is None and key and (foreseen := None if kwargs else foresee(func, args)) is not None:
+            known = self._known[key] = Known(foreseen)
         if known is not None:
             return known.result(args), known
         if torch.is_inference_mode_enabled():
@@ -216,44 +213,3 @@ def _shapes_of(result: Any, args: tuple[Any, ...]) -> Any:
     if type(result) is not Tensor or not result.is_meta or result.layout is not torch.strided:
         return None
     return Shape(tuple(result.shape), result.stride(), result.dtype)
-
-
-aten = torch.ops.aten
-_ELEMENTWISE = frozenset(
-    [aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor, aten.relu.default, aten.sigmoid.default,
-     aten.silu.default, aten.gelu.default, aten.tanh.default, aten.hardtanh.default, aten.hardswish.default,
-     aten.hardsigmoid.default]
-)  # fmt: skip
-_WRITTEN = frozenset(
-    [aten.add_.Tensor, aten.mul_.Tensor, aten.relu_.default, aten.silu_.default, aten.hardtanh_.default,
-     aten.hardswish_.default, aten.hardsigmoid_.default]
-)  # fmt: skip
-
-
-def _returns_its_first(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether the operator's result is for certain of its first argument's shape, order and type."""
-    x = args[0] if args else None
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        return False
-    if not (x.is_contiguous() or (x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last))):
-        return False
-    if func is aten.native_batch_norm.default:
-        mean, training = args[3], args[5]
-        return not training and isinstance(mean, Tensor) and mean.shape == x.shape[1:2]
-    if func not in _ELEMENTWISE and func not in _WRITTEN:
-        return False
-    return all(
-        (one.shape, one.stride(), one.dtype) == (x.shape, x.stride(), x.dtype)
-        if isinstance(one, Tensor)
-        else isinstance(one, int | float)
-        for one in args
-    )
-
-
-def _foreseen(func: Any, args: tuple[Any, ...]) -> Any:
-    x = args[0]
-    like = Shape(tuple(x.shape), x.stride(), x.dtype)
-    if func is aten.native_batch_norm.default:
-        nothing = Shape((0,), (1,), x.dtype)  # statistics of the batch, which evaluation does not take
-        return like, nothing, nothing
-    return 0 if func in _WRITTEN else like
