@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lenext.costs.operators import count_cost as cost
+    from lenext.costs.subject import cost_of as cost
     from lenext.data.arrays import from_arrays
     from lenext.experiment.answers import evaluate, load, predict
     from lenext.experiment.opening import train
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "build": ("lenext.models.catalog", "build"),
-    "cost": ("lenext.costs.operators", "count_cost"),
+    "cost": ("lenext.costs.subject", "cost_of"),
     "evaluate": ("lenext.experiment.answers", "evaluate"),
     "from_arrays": ("lenext.data.arrays", "from_arrays"),
     "list_models": ("lenext.models.catalog", "list_models"),

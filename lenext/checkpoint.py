@@ -22,7 +22,7 @@ from lenext.config import digest
 from lenext.errors import WeightsError
 from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
-from lenext.run import write_durably
+from lenext.run import load_run, write_durably
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -90,6 +90,11 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> None:
     earlier = _generations(folder) if keep > 1 and any((folder / name).exists() for name in (MANIFEST, COPY)) else []
     _write_manifest(folder, [files, *[other for other in earlier if other != files]][:keep])
     sweep(folder)
+
+
+def find_folder(path: Path) -> Path:
+    """The folder itself where it is a checkpoint, else the checkpoint that the run chose."""
+    return path if (path / MANIFEST).is_file() else path / str(load_run(path)["chosen"])
 
 
 def load(folder: Path) -> Checkpoint:

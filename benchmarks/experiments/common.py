@@ -20,7 +20,7 @@ from lenext.cli.output import put, say, table, train_aloud
 from lenext.config import from_mapping, read_toml
 from lenext.data.sources import find_source
 from lenext.data.store import Store
-from lenext.experiment.config import Experiment, checkpoint_folder
+from lenext.experiment.config import Experiment
 from lenext.experiment.material import recorded_division
 from lenext.experiment.session import Session
 from lenext.experiment.sweeping import (
@@ -135,7 +135,7 @@ def stores_of(run: Path, root: str = "") -> dict[str, Store]:
     """What the run was trained on and what it held out, found again."""
     experiment = from_mapping(Experiment, read_toml(run / CONFIG_TOML))
     source = find_source(experiment.data.name, root or experiment.data.root)
-    channels = int(checkpoints.load(checkpoint_folder(run)).card.preprocessing["channels"])
+    channels = int(checkpoints.load(checkpoints.find_folder(run)).card.preprocessing["channels"])
     return recorded_division(run, source, experiment.data, experiment.size, channels)
 
 

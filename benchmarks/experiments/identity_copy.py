@@ -17,7 +17,6 @@ from torch import nn
 from benchmarks.experiments.common import Claim, measured, read_options, stores_of, tell, train_variants
 from lenext import checkpoint as checkpoints
 from lenext.experiment.answers import predict_store
-from lenext.experiment.config import checkpoint_folder
 from lenext.judge.metrics import measure
 from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
@@ -41,7 +40,7 @@ def deepen(shallow: Classifier, repeats: tuple[int, int, int]) -> Classifier:
 
 def error_on_training_images(run: Path, repeats: tuple[int, int, int] | None = None, root: str = "") -> float:
     """Of the run's chosen network as it is, or deepened; images without augmentation."""
-    loaded = checkpoints.load(checkpoint_folder(run))
+    loaded = checkpoints.load(checkpoints.find_folder(run))
     network: Classifier = checkpoints.restore(loaded)
     with torch.no_grad():
         network = deepen(network, repeats) if repeats else network

@@ -21,7 +21,6 @@ from benchmarks.experiments.common import Claim, draw_curves, read_options, stor
 from lenext import checkpoint as checkpoints
 from lenext.data.store import ArrayStore
 from lenext.experiment.answers import predict_store
-from lenext.experiment.config import checkpoint_folder
 from lenext.judge.metrics import measure
 
 
@@ -50,7 +49,7 @@ CHANGES: dict[str, tuple[Sequence[float], Callable[[Tensor, float], Tensor]]] = 
 
 def accuracies(run: Path, root: str) -> dict[str, list[float]]:
     """Of the run's chosen network on its held-out images, for every change."""
-    loaded, store = checkpoints.load(checkpoint_folder(run)), stores_of(run, root)["validation"]
+    loaded, store = checkpoints.load(checkpoints.find_folder(run)), stores_of(run, root)["validation"]
     network = checkpoints.restore(loaded)
     images = torch.stack(store.read(np.arange(len(store))))
 

@@ -5,18 +5,20 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lenext.cli.cost_tree import tree_rows, with_unit
 from lenext.cli.output import table
 
 if TYPE_CHECKING:
     from lenext.costs.advice import Advice
     from lenext.costs.field import LayerField
     from lenext.costs.memory import Memory
-    from lenext.costs.operators import Convolution, Cost, LayerCost
+    from lenext.costs.operators import Cost, LayerCost
     from lenext.costs.spec import Row
 
 CONVENTION = """\
-One image. MACs are those of convolutions, linear layers and matrix products;
-1 MAC = 2 FLOPs. sees: pixels a side; +: and the whole image through a gate."""
+MACs: of convolutions, linear layers and matrix products; 1 MAC = 2 FLOPs.
+sees: pixels a side; +: and the whole image through a gate.
+n x: modules that are alike, in all; below them is the inside of one."""
 NOTHING = """\
 nothing to say: no strong drop between stages, the field covers the image,
 no filter that a chain of 3x3 would replace"""
@@ -67,19 +69,45 @@ def _numbers(advice: "Advice") -> dict[str, Any]:
     return told
 
 
+def heading(model: str, cost: "Cost") -> str:
+    """What was counted, in few words."""
+    return f"{model}, {_images(cost)}: {with_unit(cost.params)} parameters, {with_unit(cost.macs)} MACs"
+
+
+def _images(cost: "Cost") -> str:
+    image = "x".join(str(side) for side in cost.input_size)
+    return image if cost.batch == 1 else f"{cost.batch:,} x {image}"
+
+
 def totals_table(model: str, cost: "Cost") -> str:
-    """What one image costs in all."""
-    return table(
-        [
-            ("network", model),
-            ("input", "x".join(str(side) for side in cost.input_size)),
-            ("parameters", f"{cost.params:,}"),
-            ("MACs", f"{cost.macs:,}"),
-            ("FLOPs", f"{2 * cost.macs:,}"),
-            ("weights", f"{cost.weight_bytes:,} bytes"),
-            ("not counted", ", ".join(cost.uncounted)),
-        ]
-    )
+    """What a batch costs in all."""
+    rows = [
+        ("network", model),
+        ("input", _images(cost)),
+        ("parameters", f"{cost.params:,}"),
+        ("MACs", f"{cost.macs:,}"),
+        ("FLOPs", f"{2 * cost.macs:,}"),
+        ("weights", f"{cost.weight_bytes:,} bytes"),
+        ("not counted", ", ".join(cost.uncounted)),
+    ]
+    if cost.training_macs is not None:
+        rows.insert(5, ("a step of training", f"{cost.training_macs:,} MACs"))
+    return table(rows)
+
+
+def totals_object(cost: "Cost") -> dict[str, int]:
+    """The same as an object, with what the layers' columns sum to."""
+    told = {
+        "params": cost.params,
+        "auxiliary_params": cost.auxiliary_params,
+        "macs": cost.macs,
+        "flops": 2 * cost.macs,
+        "activations": cost.activations,
+        "activation_bytes": cost.activation_bytes,
+        "weight_bytes": cost.weight_bytes,
+        "traffic_bytes": cost.traffic_bytes,
+    }
+    return told | ({} if cost.training_macs is None else {"training_macs": cost.training_macs})
 
 
 def spec_table(rows: "Sequence[Row]", image: Sequence[int], cost: "Cost", *, explain: bool) -> str:
@@ -114,107 +142,62 @@ def memory_table(model: str, image: Sequence[int], found: "Memory", optimizer: s
 
 def layer_objects(cost: "Cost", fields: "Iterable[LayerField]") -> list[dict[str, Any]]:
     """Each layer as an object, exact numbers, with the receptive field of its output."""
+    from lenext.costs.operators import reason_not_counted
+
     seen = {field.name: field for field in fields}
+    reasons = {name: reason_not_counted(name) for name in cost.uncounted}
+    return [_layer_object(layer, seen.get(layer.name), reasons) for layer in cost.layers]
+
+
+def _layer_object(layer: "LayerCost", seen: "LayerField | None", reasons: Mapping[str, str]) -> dict[str, Any]:
+    told = {
+        "name": layer.name,
+        "kind": layer.kind,
+        "calls": layer.calls,
+        "output": list(layer.output),
+        "convolutions": [dataclasses.asdict(one) for one in layer.convolutions],
+        "params": layer.params,
+        "macs": layer.macs,
+        "flops": layer.flops,
+        "activations": layer.activations,
+        "activation_bytes": layer.activation_bytes,
+        "weight_bytes": layer.weight_bytes,
+        "traffic_bytes": layer.traffic_bytes,
+        "flops_per_byte": round(layer.intensity, 3),
+        "receptive_field": list(seen.size) if seen else [],
+        "jump": list(seen.jump) if seen else [],
+        "start": list(seen.start) if seen else [],
+        "gates": list(seen.gates) if seen else [],
+        "uncounted": {name: reasons[name] for name in layer.uncounted},
+        "auxiliary": layer.auxiliary,
+    }
+    return told | ({} if layer.training_macs is None else {"training_macs": layer.training_macs})
+
+
+def layer_tree(cost: "Cost", fields: "Sequence[LayerField]", depth: int) -> str:
+    """The tree of layers as wide as a terminal, and how to read it."""
+    rows = tree_rows(cost, fields, depth)
+    for heading in NARROW:
+        if max(map(len, table(rows).splitlines())) > shutil.get_terminal_size().columns:
+            column = rows[0].index(heading)
+            rows = [(*row[:column], *row[column + 1 :]) for row in rows]
+    return f"{table(rows, right=range(2, len(rows[0])))}\n{CONVENTION}"
+
+
+def flat_layers(cost: "Cost", fields: "Iterable[LayerField]") -> list[dict[str, str]]:
+    """Each layer as words for a table: exact, without what is no number, name or list of them."""
+    nested = ("convolutions", "gates", "start")
     return [
-        {
-            "name": layer.name,
-            "kind": layer.kind,
-            "calls": layer.calls,
-            "output": list(layer.output),
-            "convolutions": [dataclasses.asdict(one) for one in layer.convolutions],
-            "params": layer.params,
-            "macs": layer.macs,
-            "flops": layer.flops,
-            "activations": layer.activations,
-            "activation_bytes": layer.activation_bytes,
-            "weight_bytes": layer.weight_bytes,
-            "traffic_bytes": layer.traffic_bytes,
-            "flops_per_byte": round(layer.intensity, 3),
-            "field": list(seen[layer.name].size) if layer.name in seen else [],
-            "jump": list(seen[layer.name].jump) if layer.name in seen else [],
-            "gates": list(seen[layer.name].gates) if layer.name in seen else [],
-            "uncounted": list(layer.uncounted),
-            "auxiliary": layer.auxiliary,
-        }
-        for layer in cost.layers
+        {key: _cell(value) for key, value in one.items() if key not in nested} for one in layer_objects(cost, fields)
     ]
 
 
-def layer_table(cost: "Cost", fields: "Sequence[LayerField]", depth: int, *, aligned: bool) -> str:
-    """The layers for a person, as wide as a terminal, or for a program: exact, separated by tabs, no total."""
-    if aligned:
-        rows = layer_rows(cost, fields, depth)
-        for heading in NARROW:
-            if max(map(len, table(rows).splitlines())) > shutil.get_terminal_size().columns:
-                column = rows[0].index(heading)
-                rows = [(*row[:column], *row[column + 1 :]) for row in rows]
-        return f"{table(rows, right=range(2, len(rows[0])))}\n{CONVENTION}"
-    objects = layer_objects(cost, fields)
-    keys = [key for key in objects[0] if key not in ("convolutions", "gates")]
-    lines = [keys, *([_cell(one[key]) for key in keys] for one in objects)]
-    return "\n".join("\t".join(line) for line in lines)
+def tab_separated(rows: "Sequence[Mapping[str, str]]") -> str:
+    """A heading and the rows."""
+    return "\n".join("\t".join(line) for line in (rows[0], *(row.values() for row in rows)))
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return ("x" if value and isinstance(value[0], int) else ",").join(map(str, value))
+    if isinstance(value, list | dict):
+        return ("x" if value and isinstance(next(iter(value)), int) else ",").join(map(str, value))
     return str(value)
-
-
-def layer_rows(cost: "Cost", fields: "Iterable[LayerField]", depth: int) -> list[tuple[str, ...]]:
-    """Rows of text with a heading and a total; `depth` sums what lies deeper, 0 nothing."""
-    seen = {field.name: field for field in fields}
-    heading = ("layer", "what", "output", "params", "MACs", "FLOPs", "activations", "FLOP/B", "sees")
-    rows: list[tuple[str, ...]] = [heading]
-    for name, layers in _groups(cost.layers, depth).items():
-        whole = len(layers) == 1 and layers[0].name == name
-        what = _what(layers[0]) if whole else f"{len(layers)} layers"
-        field = seen.get(name)
-        output = field.output if field else layers[-1].output
-        rows.append((name or "(network)", what, "x".join(map(str, output)), *_sums(layers), _sees(field)))
-    return [*rows, ("total", "", "", *_sums(cost.layers), "")]
-
-
-def _groups(layers: "Sequence[LayerCost]", depth: int) -> "Mapping[str, list[LayerCost]]":
-    groups: dict[str, list[LayerCost]] = {}
-    for layer in layers:
-        groups.setdefault(".".join(layer.name.split(".")[: depth or None]), []).append(layer)
-    return groups
-
-
-def _sums(layers: "Sequence[LayerCost]") -> tuple[str, ...]:
-    macs = sum(layer.macs for layer in layers)
-    traffic = sum(layer.traffic_bytes for layer in layers)
-    figures = (sum(layer.params for layer in layers), macs, 2 * macs, sum(layer.activations for layer in layers))
-    return (*map(with_unit, figures), f"{2 * macs / traffic:.1f}" if macs else "-")
-
-
-def _what(layer: "LayerCost") -> str:
-    if not layer.calls:
-        return f"{layer.kind}, not run"
-    convolutions = " ".join(_convolution(one) for one in layer.convolutions)
-    return f"{layer.kind} {convolutions}".strip() + (f" (x{layer.calls})" if layer.calls > 1 else "")
-
-
-def _convolution(conv: "Convolution") -> str:
-    kernel, stride = ("x".join(map(str, sides)) for sides in (conv.kernel, conv.stride))
-    told = kernel if set(conv.stride) == {1} else f"{kernel}/{conv.stride[0] if len(set(conv.stride)) == 1 else stride}"
-    return told if conv.groups == 1 else f"{told} g{conv.groups}"
-
-
-def _sees(field: "LayerField | None") -> str:
-    if field is None:
-        return ""
-    if field.unknown:
-        return "unknown"
-    size = str(field.size[0]) if len(set(field.size)) == 1 else "x".join(map(str, field.size))
-    return f"{size}+" if field.gates else size
-
-
-def with_unit(number: int) -> str:
-    """Three digits and a unit: 999, 1.23k, 45.6M, 7.89G."""
-    value, units = float(number), ["", "k", "M", "G", "T"]
-    while value >= 999.5 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    digits = 0 if not value or number < 1000 else 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{digits}f}{units[0]}"

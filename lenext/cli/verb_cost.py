@@ -4,18 +4,68 @@ import dataclasses
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cyclopts import Parameter
+
 from lenext.cli import cost_text
-from lenext.cli.output import put, put_json
+from lenext.cli.output import put, put_csv, put_json, say
 from lenext.errors import UsageError
+from lenext.run import write_durably
 
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
-    from lenext.models.classifier import Classifier
+    from lenext.costs.subject import Subject
+
+SUFFIXES = (".svg", ".png")
+TREE_DEPTH = 2  # of the tree on a terminal, unless told otherwise
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """What a step holds.
+
+    Parameters
+    ----------
+    memory
+        What training and inference hold in memory, to the byte that an operator allocates, in float32.
+    optimizer
+        Whose state --memory counts, with its usual momentum; sgd unless told otherwise.
+    within
+        With --memory, a limit such as 8GB or 500MB: the largest batches that stay within it.
+    """
+
+    memory: bool = False
+    optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] | None = None
+    within: str = ""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How the answer is given.
+
+    Parameters
+    ----------
+    depth
+        A tree of the layers no deeper than that many modules, 0 for all, as a terminal shows it with 2.
+    csv
+        The layers as comma-separated values.
+    json
+        Print an object.
+    plot
+        Draw activation memory, parameters, MACs and what is seen, layer by layer, into that .svg or .png file.
+    """
+
+    depth: int | None = None
+    csv: bool = False
+    json: bool = False
+    plot: Path | None = None
 
 
 def show_cost(
@@ -23,63 +73,61 @@ def show_cost(
     *,
     spec: str = "",
     explain: bool = False,
-    size: int = 0,
+    size: str = "",
     classes: int = 0,
-    layers: bool = False,
-    depth: int = 0,
-    advise: bool = False,
-    memory: bool = False,
     batch: int | None = None,
-    optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] | None = None,
-    within: str = "",
-    json: bool = False,
+    train: bool = False,
+    advise: bool = False,
+    asked: MemoryOptions = MemoryOptions(),
+    form: Form = Form(),
 ) -> None:
-    """Count parameters and multiply-accumulates (MACs) of one image; where asked of each layer, advice, or memory.
+    """Count parameters and multiply-accumulates (MACs) layer by layer, and the pixels that a place of each sees.
+
+    On a terminal a tree; piped, the layers exact and separated by tabs, and the totals on stderr.
 
     Parameters
     ----------
     model
-        A network's name, a run or a checkpoint folder.
+        A network's name, a run or a checkpoint folder, or file.py:factory.
     spec
         In place of a model, a chain of layers: "100x100x3: conv9x9-48 relu, maxpool2 stride2, fc100".
     explain
         With --spec, and nothing else: the formula behind every number.
     size
-        Height and width of the image in pixels; the paper's, or the run's own, unless told otherwise.
+        Height and width of the image in pixels, or all its sides as 3x224x160; the paper's or the run's unless told.
     classes
         Number of classes; the paper's unless told otherwise.
-    layers
-        A table of the layers: cost, and the pixels that a place of each sees. Piped, exact and separated by tabs.
-    depth
-        Sum the layers below that many names in a terminal's table: 2 shows stages.conv2_x as one row.
+    batch
+        Images at once: 1 unless told otherwise, with --memory 32.
+    train
+        What a training step multiplies, too, forward and backward.
     advise
         Name bottlenecks, a receptive field smaller than the image, and filters that a chain of 3x3 would replace.
-    memory
-        What training and inference hold in memory, to the byte that an operator allocates, in float32.
-    batch
-        Images at once, for --memory; 32 unless told otherwise.
-    optimizer
-        Whose state --memory counts, with its usual momentum; sgd unless told otherwise.
-    within
-        With --memory, a limit such as 8GB or 500MB: the largest batches that stay within it.
-    json
-        Print an object.
     """
-    table, told = layers or depth > 0, (batch, optimizer, within)
+    of_layers = train or form.csv or form.plot is not None or form.depth is not None
     _refuse_first({
         "a model or --spec is asked for, one of them": bool(model) == bool(spec),
-        "--spec, --memory, and --layers with --advise, are three answers": bool(spec) + memory + (table or advise) > 1,
+        "--spec, --memory, --advise and the layers are four answers": (
+            bool(spec) + asked.memory + advise + of_layers > 1
+        ),
+        "--csv and --json are two forms": form.csv and form.json,
+        "--plot draws into an .svg or a .png file": form.plot is not None and form.plot.suffix.lower() not in SUFFIXES,
         "--explain is for --spec": explain and not spec,
-        "--size and --classes are for a model, and --spec says its own": bool(spec and (size or classes)),
-        "--batch, --optimizer and --within are for --memory": not memory and told != (None, None, ""),
+        "--size, --classes and --batch are for a model": bool(spec and (size or classes or batch)),
+        "--optimizer and --within are for --memory": not asked.memory and asked != MemoryOptions(),
     })  # fmt: skip
     if spec:
-        _show_spec(spec, explain=explain, json=json)
-    elif memory:
-        subject = _build(model, size, classes)
-        _show_memory(model, subject, 32 if batch is None else batch, optimizer or "sgd", within, json=json)
+        _show_spec(spec, explain=explain, json=form.json)
+        return
+    from lenext.costs.subject import find_subject
+
+    subject = find_subject(model, size=_sides(size), classes=classes)
+    if asked.memory:
+        _show_memory(subject, 32 if batch is None else batch, asked, json=form.json)
+    elif advise:
+        _show_advice(subject, json=form.json)
     else:
-        _show_layers(model, _build(model, size, classes), table=table, depth=depth, advise=advise, json=json)
+        _show_layers(subject, 1 if batch is None else batch, form, train=train)
 
 
 def _refuse_first(reasons: Mapping[str, bool]) -> None:
@@ -90,73 +138,67 @@ def _refuse_first(reasons: Mapping[str, bool]) -> None:
             raise UsageError("cannot tell what to count", why=reason, advice=advice)
 
 
-def _build(model: str, size: int, classes: int) -> "tuple[Classifier, tuple[int, int, int]]":
-    """The network without data, and the image it is asked about."""
-    import torch
-
-    from lenext import checkpoint
-    from lenext.experiment.config import checkpoint_folder
-    from lenext.models.catalog import build, get_config
-
-    if Path(model).is_dir():
-        if classes:
-            raise UsageError(
-                "cannot change a run's classes", why="its network is trained for its own", advice="drop it"
-            )
-        card = checkpoint.load(checkpoint_folder(Path(model))).card
-        row, changes, pixels = card.model, dict(card.changes), card.preprocessing["size"][0]
-    else:
-        row, changes, pixels = model, {"num_classes": classes} if classes else {}, get_config(model).input_size
-    with torch.device("meta"):
-        network = build(row, **changes)
-    return network, (network.config.in_channels, size or pixels, size or pixels)
+def _sides(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"(\d+(x\d+)*)?", text):
+        why = "a size is whole numbers of pixels"
+        raise UsageError(f"cannot count an image of {text}", why=why, advice="--size 224, or --size 3x224x160")
+    return tuple(int(side) for side in text.split("x") if side)
 
 
-def _show_layers(
-    model: str, subject: "tuple[Classifier, tuple[int, int, int]]", *, table: bool, depth: int, advise: bool, json: bool
-) -> None:
-    """The cost of an image: totals, or of every layer, or advice."""
-    from lenext.costs.advice import advise as find_advice
+def _show_layers(subject: "Subject", batch: int, form: Form, *, train: bool) -> None:
+    """The layers in the form that was asked for, or that suits whoever reads."""
     from lenext.costs.field import receptive_fields
     from lenext.costs.operators import count_cost
 
-    network, image = subject
-    cost = count_cost(network, image)
-    fields = receptive_fields(network, image) if table or advise else ()
-    advice = find_advice(cost, fields, network.places()) if advise else []
+    cost = count_cost(subject.model, subject.input_size, batch=batch, train=train)
+    fields = receptive_fields(subject.model, subject.input_size)
+    if form.plot is not None:
+        from lenext.reporting.cost_plots import draw_layers
+
+        layers, heading = cost_text.layer_objects(cost, fields), cost_text.heading(subject.name, cost)
+        write_durably(form.plot, draw_layers(layers, heading, form.plot.suffix[1:].lower()))
+        say(str(form.plot))
+    if form.json:
+        told = {"model": subject.name, "input_size": list(cost.input_size), "batch": batch}
+        told |= {"totals": cost_text.totals_object(cost), "uncounted": list(cost.uncounted)}
+        put_json(told | {"layers": cost_text.layer_objects(cost, fields)})
+    elif form.csv:
+        put_csv(cost_text.flat_layers(cost, fields))
+    elif form.depth is not None or sys.stdout.isatty():
+        put(cost_text.layer_tree(cost, fields, TREE_DEPTH if form.depth is None else form.depth))
+        put(cost_text.totals_table(subject.name, cost))
+    else:
+        put(cost_text.tab_separated(cost_text.flat_layers(cost, fields)))
+        say(cost_text.totals_table(subject.name, cost))
+
+
+def _show_advice(subject: "Subject", *, json: bool) -> None:
+    """What is striking, with its numbers and its source."""
+    from lenext.costs.advice import advise
+    from lenext.costs.field import receptive_fields
+    from lenext.costs.operators import count_cost
+    from lenext.models.classifier import Classifier
+
+    cost, fields = count_cost(subject.model, subject.input_size), receptive_fields(subject.model, subject.input_size)
+    places = subject.model.places() if isinstance(subject.model, Classifier) else ()
+    advice = advise(cost, fields, places)
     if json:
-        told = {"layers": cost_text.layer_objects(cost, fields)} if table else {}
-        told |= {"advice": cost_text.advice_objects(advice)} if advise else {}
-        put_json(
-            {"model": model, "input_size": list(cost.input_size), "params": cost.params, "macs": cost.macs,
-             "flops": 2 * cost.macs, "weight_bytes": cost.weight_bytes, "uncounted": list(cost.uncounted)} | told
-        )  # fmt: skip
-        return
-    if table:
-        put(cost_text.layer_table(cost, fields, depth, aligned=sys.stdout.isatty()))
-    if advise:
+        told = {"model": subject.name, "input_size": list(cost.input_size)}
+        put_json(told | {"advice": cost_text.advice_objects(advice)})
+    else:
         put(cost_text.tell_advice(advice))
-    if not (table or advise):
-        put(cost_text.totals_table(model, cost))
 
 
-def _show_memory(
-    name: str,
-    subject: "tuple[Classifier, tuple[int, int, int]]",
-    batch: int,
-    optimizer: str,
-    within: str,
-    *,
-    json: bool,
-) -> None:
+def _show_memory(subject: "Subject", batch: int, asked: MemoryOptions, *, json: bool) -> None:
     """What a step holds, and the largest batches within a limit."""
     from lenext.costs.memory import largest_batch, measure_memory
     from lenext.training.config import OptimizerConfig
     from lenext.training.optim import make_optimizer
 
-    network, image = subject
-    limit = _bytes(within) if within else None
-    config = OptimizerConfig(name=optimizer)  # type: ignore[arg-type]  # the command line has refused all others
+    network, image = subject.model, subject.input_size
+    limit = _bytes(asked.within) if asked.within else None
+    optimizer = asked.optimizer or "sgd"
+    config = OptimizerConfig(name=optimizer)
 
     def make(twin: "Module") -> "Optimizer":
         return make_optimizer(twin, config)
@@ -167,14 +209,14 @@ def _show_memory(
         for use, train in (("training", True), ("inference", False)):
             largest[use] = largest_batch(network, image, limit, make_optimizer=make, train=train)
     if json:
-        told = {"model": name, "input_size": list(image), "optimizer": optimizer, "batch": batch}
+        told = {"model": subject.name, "input_size": list(image), "optimizer": optimizer, "batch": batch}
         told |= {f"{key}_bytes": value for key, value in vars(found).items() if key != "batch"}
         put_json(told | ({"limit_bytes": limit, "largest_batch": largest} if limit is not None else {}))
     else:
-        put(cost_text.memory_table(name, image, found, optimizer))
+        put(cost_text.memory_table(subject.name, image, found, optimizer))
         if limit is not None:
             told_largest = ", ".join(f"{count:,} in {use}" for use, count in largest.items())
-            put(f"largest batch within {within}: {told_largest}")
+            put(f"largest batch within {asked.within}: {told_largest}")
         put("tensors alone: torch itself and what kernels take while they work come on top")
 
 

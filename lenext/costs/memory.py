@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lenext.costs.operators import count_cost, prepare_twin
+from lenext.costs.operators import count_cost, prepare_twin, require_gradients
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
 from lenext.models.parts import DropPath
@@ -201,8 +201,7 @@ def _loss(model: nn.Module, images: Tensor) -> Tensor:
 
 def _training_twin(model: nn.Module, input_size: Sequence[int], batch: int) -> tuple[nn.Module, Tensor]:
     twin, image = prepare_twin(model, input_size)
-    for mine, its in zip(twin.parameters(), model.parameters(), strict=True):
-        mine.requires_grad_(its.requires_grad)
+    require_gradients(twin, model)
     for module in twin.modules():
         if isinstance(module, DropPath):
             vars(module)["drops_batch"] = lambda: False  # a batch that drops no branch needs most

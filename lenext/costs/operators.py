@@ -6,7 +6,7 @@ and no memory.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -59,6 +59,7 @@ class LayerCost:
     uncounted: tuple[str, ...]
     convolutions: tuple[Convolution, ...] = ()
     auxiliary: bool = False
+    training_macs: int | None = None
 
     @property
     def flops(self) -> int:
@@ -73,14 +74,15 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image of `input_size` (without batch) costs at inference.
+    """What `batch` images of `input_size` (without the batch) cost at inference.
 
     params: numbers in the parameters, a shared one counted once, frozen ones too; auxiliary_params: those of a
     Classifier's heads that only training uses, not among them. macs: multiply-accumulates of
     convolutions, linear layers and matrix products (1 MAC = 2 FLOPs), bias and padding not told apart.
     weight_bytes: all parameters and buffers in their own types. uncounted: the other operators that did arithmetic
     (normalisation, pooling, activations, additions), by torch's names, sorted. layers: the modules that have parameters
-    or ran operators, in the order in which they ran, then those that did not; they sum to the totals.
+    or ran operators, in the order in which they ran, then those that did not; they sum to the totals. training_macs:
+    forward and backward, where it was asked for: a product again for the gradient of each of its two factors.
     """
 
     params: int
@@ -93,17 +95,24 @@ class Cost:
     activation_bytes: int = 0
     traffic_bytes: int = 0
     layers: tuple[LayerCost, ...] = ()
+    batch: int = 1
+    training_macs: int | None = None
 
 
-def count_cost(model: nn.Module, input_size: Sequence[int]) -> Cost:
-    """Count one image in evaluation mode on a copy without data; `model` itself is never run or changed.
+def count_cost(model: nn.Module, input_size: Sequence[int], *, batch: int = 1, train: bool = False) -> Cost:
+    """Count a batch in evaluation mode on a copy without data; `model` itself is never run or changed.
 
     Hooks stay behind: they belong to the user's model. An input that does not fit raises the network's own error.
+    train: what a training step would multiply, too; heads that only training uses are not run, and not in it.
     """
+    if batch < 1:
+        raise UsageError("cannot count a batch", why=f"a batch of {batch} has no images", advice="batch=32")
     twin, image = prepare_twin(model, input_size)
-    counter = _Counter(twin)
-    with torch.no_grad(), counter:
-        twin(image)
+    if train:
+        require_gradients(twin, model)
+    images, counter = image.new_empty(batch, *image.shape[1:]), _Counter(twin, train=train)
+    with torch.set_grad_enabled(train), counter:
+        twin(images)
     layers = counter.layers()
     return Cost(
         params=sum(layer.params for layer in layers if not layer.auxiliary),
@@ -116,7 +125,15 @@ def count_cost(model: nn.Module, input_size: Sequence[int]) -> Cost:
         activation_bytes=sum(layer.activation_bytes for layer in layers),
         traffic_bytes=sum(layer.traffic_bytes for layer in layers),
         layers=layers,
+        batch=batch,
+        training_macs=sum(layer.training_macs or 0 for layer in layers) if train else None,
     )
+
+
+def require_gradients(twin: nn.Module, model: nn.Module) -> None:
+    """Have the copy's parameters trained that the model's own are."""
+    for mine, its in zip(twin.parameters(), model.parameters(), strict=True):
+        mine.requires_grad_(its.requires_grad)
 
 
 def prepare_twin(model: nn.Module, input_size: Sequence[int]) -> tuple[nn.Module, Tensor]:
@@ -164,20 +181,22 @@ class _Work:
 class _Row:
     """A module while the network runs."""
 
-    __slots__ = ("calls", "kind", "name", "output", "works")
+    __slots__ = ("calls", "kind", "name", "output", "trained", "works")
 
     def __init__(self, name: str, kind: str) -> None:
         self.name, self.kind = name, kind
         self.works: list[_Work] = []
         self.calls = 0
+        self.trained = 0  # multiply-accumulates of the backward pass
         self.output: Any = None
 
 
 class _Counter(MetaMode):
     """Write every operator to the row of the module that is at work."""
 
-    def __init__(self, twin: nn.Module) -> None:
+    def __init__(self, twin: nn.Module, *, train: bool) -> None:
         super().__init__()
+        self._train = train
         self._modules = dict(twin.named_modules())
         self._rows = {name: _Row(name, type(module).__name__) for name, module in self._modules.items()}
         self._order: dict[str, _Row] = {}  # rows with work, the first to work first
@@ -205,6 +224,8 @@ class _Counter(MetaMode):
             if not row.works:
                 self._order[row.name] = row
             row.works.append(known.note)
+            if self._train and known.note.macs:
+                row.trained += known.note.macs * _gradients(func, args)
         return result
 
     def layers(self) -> tuple[LayerCost, ...]:
@@ -219,7 +240,18 @@ class _Counter(MetaMode):
                 own[name] = sum(one.numel() for one in params), sum(one.nbytes for one in (*params, *buffers))
         names = [*self._order, *(name for name in own if name not in self._order)]
         heads = "auxiliary." if isinstance(self._modules[""], Classifier) else "\n"
-        return tuple(_layer(self._rows[name], *own.get(name, (0, 0)), name.startswith(heads)) for name in names)
+        layers = [_layer(self._rows[name], *own.get(name, (0, 0)), name.startswith(heads)) for name in names]
+        if self._train:
+            layers = [replace(one, training_macs=one.macs + self._rows[one.name].trained) for one in layers]
+        return tuple(layers)
+
+
+def _gradients(func: Any, args: tuple[Any, ...]) -> int:
+    """How many of an operator's factors get a gradient: none for an image, nor for weights that are not trained."""
+    operator = func.overloadpacket
+    skipped = operator in _ADDS
+    factors = [one for one in args[skipped : skipped + 2] if isinstance(one, Tensor)]
+    return sum(one.requires_grad for one in factors)
 
 
 def _layer(row: _Row, params: int, weight_bytes: int, auxiliary: bool) -> LayerCost:
@@ -309,12 +341,15 @@ def _added_product_macs(_: Tensor, a: Tensor, b: Tensor, *__: Any, out: Tensor) 
     return _product_macs(a, b, out=out)
 
 
+_ADDS = frozenset(
+    [torch.ops.aten.addmm, torch.ops.aten.baddbmm, torch.ops.aten.addmv, torch.ops.aten.addbmm]
+)  # whose first argument is no factor
+
 # torch's own formulas cover what is not here (attention, scaled products), but take a tenth of a millisecond a call.
 _FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.aten.convolution: _convolution_macs,
     **dict.fromkeys((torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.mv, torch.ops.aten.dot), _product_macs),
-    **dict.fromkeys((torch.ops.aten.addmm, torch.ops.aten.baddbmm), _added_product_macs),
-    **dict.fromkeys((torch.ops.aten.addmv, torch.ops.aten.addbmm), _added_product_macs),
+    **dict.fromkeys(_ADDS, _added_product_macs),
 }
 
 

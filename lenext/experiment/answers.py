@@ -15,7 +15,7 @@ from lenext.data.split import split_digest
 from lenext.data.store import Store
 from lenext.errors import UsageError
 from lenext.evaluation.scoring import BATCH_SIZE, describe_prediction, predict_images, score_store
-from lenext.experiment.config import Experiment, checkpoint_folder
+from lenext.experiment.config import Experiment
 from lenext.experiment.gallery import make_gallery
 from lenext.experiment.material import (
     count_workers,
@@ -91,7 +91,7 @@ def predict(path: Path | str, files: Sequence[Path | str]) -> list[dict[str, Any
 
     Returns, for each file, {"file", "class", "index", "probability", "top5"}.
     """
-    loaded = checkpoints.load(checkpoint_folder(Path(path)))
+    loaded = checkpoints.load(checkpoints.find_folder(Path(path)))
     _require_classes(Path(path), loaded.card)
     preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
     model = checkpoints.restore(loaded)
@@ -111,7 +111,7 @@ def predict(path: Path | str, files: Sequence[Path | str]) -> list[dict[str, Any
 
 def load(path: Path | str) -> Classifier:
     """Build the network of a run (its chosen checkpoint) or of a checkpoint folder, in evaluation mode."""
-    return checkpoints.restore(checkpoints.load(checkpoint_folder(Path(path))))
+    return checkpoints.restore(checkpoints.load(checkpoints.find_folder(Path(path))))
 
 
 def _require_classes(path: Path, card: checkpoints.Card) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lenext import checkpoint as checkpoints
-from lenext import run as runs
 from lenext.config import from_mapping, override, to_mapping
 from lenext.data.config import AugmentConfig, DataConfig
 from lenext.data.sources import Source
@@ -97,7 +96,7 @@ def _choose_network(source: Source, model: str, weights: str, size: int) -> tupl
     if not weights:
         row, pixels, sentence = choose_row(model, max(source.native_size or (0,)), size)
         return row, pixels, {}, sentence
-    card = checkpoints.load(checkpoint_folder(Path(weights))).card
+    card = checkpoints.load(checkpoints.find_folder(Path(weights))).card
     if model and canonical_name(model) != card.model:
         raise UsageError(
             f"cannot train {model} from {weights}", why=f"its network is {card.model}", advice="leave --model out"
@@ -105,13 +104,6 @@ def _choose_network(source: Source, model: str, weights: str, size: int) -> tupl
     row, pixels, _ = choose_row(card.model, 0, size or int(card.preprocessing["size"][0]))
     network = {key: value for key, value in card.changes.items() if key not in ("num_classes", "in_channels")}
     return row, pixels, network, f"{row} at {pixels}x{pixels}, from the weights in {weights} (trained on {card.data})"
-
-
-def checkpoint_folder(path: Path) -> Path:
-    """The folder itself where it is a checkpoint, else the checkpoint that the run chose."""
-    if (path / checkpoints.MANIFEST).is_file():
-        return path
-    return path / str(runs.load_run(path)["chosen"])
 
 
 def with_epochs(epochs: int | None) -> list[str]:

@@ -21,7 +21,7 @@ from lenext.data.sources import Source, find_source
 from lenext.data.store import Store
 from lenext.data.task import Task
 from lenext.device import SpeedPlan, candidate_plans
-from lenext.experiment.config import Experiment, checkpoint_folder, command_line, compose, with_epochs
+from lenext.experiment.config import Experiment, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
 from lenext.experiment.progression import require_progression
 from lenext.experiment.session import Session, changes, enough_memory, is_validated, newest, snapshot, steps_of_an_epoch
@@ -53,7 +53,7 @@ class Beginning:
 
 def prepare(experiment: Experiment, source: Source) -> Beginning:
     """Divide the data, build the network, give it its first weights and time the plans; nothing is written."""
-    start_from = checkpoints.load(checkpoint_folder(Path(experiment.weights))) if experiment.weights else None
+    start_from = checkpoints.load(checkpoints.find_folder(Path(experiment.weights))) if experiment.weights else None
     channels = int(start_from.card.preprocessing["channels"]) if start_from else source.channels
     stores = divide(source, experiment.data, experiment.size, channels)
     if start_from is None:

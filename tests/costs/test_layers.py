@@ -7,10 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lenext.costs import Cost, LayerCost, count_cost
 from lenext.costs.meta import MetaMode
 from lenext.costs.operators import Convolution, reason_not_counted
+from lenext.errors import UsageError
 from lenext.models.catalog import FAMILIES, build
 from lenext.papers import load_papers
 
@@ -293,3 +295,35 @@ def test_an_operator_in_place_returns_the_tensor_itself() -> None:
         for _ in range(3):
             x = wide(2, 3)
             assert x.add_(wide(2, 3)) is x
+
+
+@pytest.mark.parametrize(("name", "side"), [("resnet20", 32), ("lenet5_relu", 28), ("densenet_bc_cifar_L40_k12", 32)])
+def test_a_training_step_multiplies_what_torch_counts_forward_and_backward(name: str, side: int) -> None:
+    """torch's counter of a real step; it takes no account of groups in the gradient of a filter, so none here."""
+    model = build(name)
+    images = torch.randn(2, model.config.in_channels, side, side)
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(images).sum().backward()
+    found = count_cost(model, images.shape[1:], batch=2, train=True)
+    assert found.training_macs == counter.get_total_flops() // 2
+    assert found.training_macs == sum(layer.training_macs or 0 for layer in found.layers)
+    assert count_cost(model, images.shape[1:], batch=2).training_macs is None
+
+
+def test_a_step_of_depthwise_and_frozen_layers_by_hand() -> None:
+    """The first layer has no gradient of the image, the last none of its filter."""
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 1))
+    model[2].requires_grad_(False)
+    found = rows(count_cost(model, (4, 9, 9), train=True))
+    macs = [4 * 49 * 9, 4 * 25 * 18, 4 * 25 * 4]
+    assert [found[name].macs for name in "012"] == macs
+    assert [found[name].training_macs for name in "012"] == [2 * macs[0], 3 * macs[1], 2 * macs[2]]
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_batch_costs_its_images_and_the_weights_once() -> None:
+    one, many = (rows(count_cost(nn.Sequential(nn.Linear(8, 6)), (8,), batch=batch))["0"] for batch in (1, 5))
+    assert (many.macs, many.activations, many.output) == (5 * one.macs, 5 * one.activations, one.output)
+    assert many.traffic_bytes == 4 * (5 * (8 + 6) + 54)
+    with pytest.raises(UsageError, match="no images"):
+        count_cost(nn.Linear(8, 6), (8,), batch=0)
