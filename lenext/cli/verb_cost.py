@@ -77,6 +77,7 @@ def show_cost(
     classes: int = 0,
     batch: int | None = None,
     train: bool = False,
+    latency: bool = False,
     advise: bool = False,
     asked: MemoryOptions = MemoryOptions(),
     form: Form = Form(),
@@ -98,17 +99,19 @@ def show_cost(
     classes
         Number of classes; the paper's unless told otherwise.
     batch
-        Images at once: 1 unless told otherwise, with --memory 32.
+        Images at once: 1 unless told otherwise, with --memory and --latency 32.
     train
         What a training step multiplies, too, forward and backward.
+    latency
+        Measure here, layer by layer, how long a pass takes, beside the least that this machine's peaks allow.
     advise
         Name bottlenecks, a receptive field smaller than the image, and filters that a chain of 3x3 would replace.
     """
-    of_layers = train or form.csv or form.plot is not None or form.depth is not None
+    of_layers = train or form.csv or form.plot is not None or (form.depth is not None and not latency)
     _refuse_first({
         "a model or --spec is asked for, one of them": bool(model) == bool(spec),
-        "--spec, --memory, --advise and the layers are four answers": (
-            bool(spec) + asked.memory + advise + of_layers > 1
+        "--spec, --memory, --latency, --advise and the layers are five answers": (
+            bool(spec) + asked.memory + latency + advise + of_layers > 1
         ),
         "--csv and --json are two forms": form.csv and form.json,
         "--plot draws into an .svg or a .png file": form.plot is not None and form.plot.suffix.lower() not in SUFFIXES,
@@ -121,8 +124,10 @@ def show_cost(
         return
     from lenext.costs.subject import find_subject
 
-    subject = find_subject(model, size=_sides(size), classes=classes)
-    if asked.memory:
+    subject = find_subject(model, size=_sides(size), classes=classes, data=latency)
+    if latency:
+        _show_latency(subject, 32 if batch is None else batch, form)
+    elif asked.memory:
         _show_memory(subject, 32 if batch is None else batch, asked, json=form.json)
     elif advise:
         _show_advice(subject, json=form.json)
@@ -187,6 +192,30 @@ def _show_advice(subject: "Subject", *, json: bool) -> None:
         put_json(told | {"advice": cost_text.advice_objects(advice)})
     else:
         put(cost_text.tell_advice(advice))
+
+
+def _show_latency(subject: "Subject", batch: int, form: Form) -> None:
+    """Where the time of a pass goes, and what of it the roofline explains."""
+    import torch
+
+    from lenext.cli import latency_text
+    from lenext.costs.latency import measure_latency
+    from lenext.costs.operators import count_cost
+    from lenext.device import candidate_plans
+
+    cost = count_cost(subject.model, subject.input_size, batch=batch)
+    images = torch.randn(batch, *subject.input_size, generator=torch.Generator().manual_seed(0))
+    found = measure_latency(subject.model, images, candidate_plans(), cost=cost)
+    if form.json:
+        put_json({"model": subject.name, "input_size": list(subject.input_size)} | latency_text.as_object(found))
+    elif form.depth is not None or sys.stdout.isatty():
+        put(latency_text.time_table(found, TREE_DEPTH if form.depth is None else form.depth))
+        put(latency_text.summary(cost_text.heading(subject.name, cost), found))
+    else:
+        put(
+            cost_text.tab_separated([{key: str(cell) for key, cell in row.items()} for row in latency_text.flat(found)])
+        )
+        say(latency_text.summary(cost_text.heading(subject.name, cost), found))
 
 
 def _show_memory(subject: "Subject", batch: int, asked: MemoryOptions, *, json: bool) -> None:

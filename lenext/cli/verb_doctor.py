@@ -6,13 +6,15 @@ from lenext.cli.output import home, put, put_json, table
 from lenext.extras import EXTRAS, missing_modules, require_extra
 
 
-def diagnose(*, require: str = "", json: bool = False) -> None:
+def diagnose(*, require: str = "", bench: bool = False, json: bool = False) -> None:
     """Tell versions, processor, precision, data sets and extras.
 
     Parameters
     ----------
     require
         Fail with exit 6 unless this extra is installed.
+    bench
+        Measure what it does at best: operations and bytes a second, and the time of a call.
     json
         Print an object.
     """
@@ -30,6 +32,9 @@ def diagnose(*, require: str = "", json: bool = False) -> None:
         except DataError:
             return f"not here; lenext data get {name}"
 
+    if bench:
+        _show_peaks(json=json)
+        return
     machine = environment()
     plan = candidate_plans()[0]
     facts = {
@@ -45,6 +50,19 @@ def diagnose(*, require: str = "", json: bool = False) -> None:
         put_json({"facts": facts, "speed_plan": dataclasses.asdict(plan)})
         return
     put(table(list(facts.items())))
+
+
+def _show_peaks(*, json: bool) -> None:
+    """What the machine does at best under each plan that a run may choose."""
+    from lenext.cli.latency_text import peak_rows
+    from lenext.costs.latency import measure_peaks
+    from lenext.device import candidate_plans
+
+    found = [(plan, measure_peaks(plan)) for plan in candidate_plans()]
+    if json:
+        put_json([{"plan": dataclasses.asdict(plan), "peaks": dataclasses.asdict(peaks)} for plan, peaks in found])
+    else:
+        put("\n\n".join(table(peak_rows(plan, peaks)) for plan, peaks in found))
 
 
 def _state(extra: str) -> str:

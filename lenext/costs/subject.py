@@ -1,6 +1,6 @@
 """What can be asked for its cost: a network's name, a run or a checkpoint, a factory in a file, or any module.
 
-Whatever it is, it becomes a network without data and the size of one image, and only then is anything counted.
+Whatever it is, it becomes a network, without data unless it is to be run, and the size of one image.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ SIDE = 224  # pixels: of a factory's images, unless told otherwise
 
 @dataclass(frozen=True)
 class Subject:
-    """A network without data, and the size of one image without the batch."""
+    """A network, and the size of one image without the batch."""
 
     name: str
     model: nn.Module
@@ -47,36 +47,39 @@ def cost_of(model: "nn.Module | str | PathLike[str]", input_size: Sequence[int] 
     return count_cost(model, input_size)
 
 
-def find_subject(text: str, *, size: Sequence[int] = (), classes: int = 0) -> Subject:
-    """Find a network by a name of the catalog, a run's or checkpoint's folder, or `file.py:factory`.
+def find_subject(text: str, *, size: Sequence[int] = (), classes: int = 0, data: bool = False) -> Subject:
+    """Find a network without data by a name of the catalog, a run's or checkpoint's folder, or `file.py:factory`.
 
     size: one number for height and width, or every side (channels, height, width); (): the paper's, the run's own, or
     (3, 224, 224) for a factory. classes: of a network of the catalog; 0 for the paper's. A UsageError for what is none
-    of these, and for a factory that does not give a module.
+    of these, and for a factory that does not give a module. data: with weights, a run's own, others drawn by torch.
     """
+    place = torch.device("cpu" if data else "meta")
     file, colon, factory = text.rpartition(":")
     if colon and file.endswith(".py"):
         if classes:
             raise _fixed("a factory's classes", "its file decides them")
-        model = _made(Path(file), factory)
+        model = _made(Path(file), factory, place)
         channels, pixels = (model.config.in_channels if isinstance(model, Classifier) else 3), SIDE
     elif Path(text).is_dir():
         if classes:
             raise _fixed("a run's classes", "its network is trained for its own")
-        card = checkpoint.load(checkpoint.find_folder(Path(text))).card
-        with torch.device("meta"):
-            model = build(card.model, **card.changes)
-        channels, pixels = model.config.in_channels, card.preprocessing["size"][0]
+        loaded = checkpoint.load(checkpoint.find_folder(Path(text)))
+        with place:
+            model = build(loaded.card.model, **loaded.card.changes)
+        if data:
+            checkpoint.load_weights(model, loaded.weights)
+        channels, pixels = model.config.in_channels, loaded.card.preprocessing["size"][0]
     else:
         pixels = get_config(text).input_size
-        with torch.device("meta"):
+        with place:
             model = build(text, **({"num_classes": classes} if classes else {}))
         channels = model.config.in_channels
     told = tuple(size)
     return Subject(text, model, told if len(told) > 1 else (channels, *(told or (pixels,)) * 2))
 
 
-def _made(file: Path, factory: str) -> nn.Module:
+def _made(file: Path, factory: str, place: torch.device) -> nn.Module:
     """What the factory returns; its file may import its neighbours."""
     what, advice = f"cannot make a network by {file}:{factory}", "file.py:factory, a function without arguments"
     if not file.is_file():
@@ -89,7 +92,7 @@ def _made(file: Path, factory: str) -> nn.Module:
     try:
         found.loader.exec_module(module)
         make = getattr(module, factory, None)
-        made = _without_data(make) if callable(make) else None
+        made = _run(make, place) if callable(make) else None
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         raise UsageError(what, why=why, advice=advice) from error
@@ -102,9 +105,9 @@ def _made(file: Path, factory: str) -> nn.Module:
     return made
 
 
-def _without_data(make: Callable[[], Any]) -> Any:
+def _run(make: Callable[[], Any], place: torch.device) -> Any:
     try:
-        with torch.device("meta"):
+        with place:
             return make()
     except Exception:  # some read numbers while they build, as torch.linspace(0, 0.1, 12)[3].item()
         return make()

@@ -1,0 +1,216 @@
+"""Where the time of a forward pass goes on this machine, layer by layer, beside what its peaks allow (the roofline).
+
+A layer can take no less time than its operations at the machine's highest rate, nor than its bytes at the highest
+bandwidth (Williams et al. 2009); calling it costs something, too. Peaks are measured, not read off a data sheet.
+"""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lenext.costs.meta import follow
+from lenext.costs.operators import Cost, count_cost
+from lenext.device import SpeedPlan, fastest_plan, threads
+
+Bound = Literal["arithmetic", "memory", "overhead"]
+
+SIDE = 1024  # of the matrices that are multiplied for the peak
+STREAMS = (1 << 20, 8 << 20, 64 << 20)  # bytes read and written; the last is in no cache
+WARM_SECONDS, LEAST_PASSES, MOST_PASSES = 0.3, 5, 200
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What this machine does at best under a plan.
+
+    flops: floating-point operations a second, of a product of two 1024x1024 matrices in the plan's precision.
+    bandwidths: bytes read and written a second, by the bytes that one addition goes over. call: seconds that a module
+    of one number takes.
+    """
+
+    flops: float
+    bandwidths: tuple[tuple[int, float], ...]
+    call: float
+
+    def bandwidth(self, traffic: int) -> float:
+        """Bytes a second of an operator that moves `traffic` bytes: what is small stays in a cache."""
+        return next((rate for size, rate in self.bandwidths if traffic <= size), self.bandwidths[-1][1])
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Seconds of one module itself, without the modules inside it: the median of the passes, and the quartiles.
+
+    bound: the least that the peaks allow. bound_by: what sets it. The rest, `median - bound`, is not explained.
+    """
+
+    name: str
+    median: float
+    low: float
+    high: float
+    bound: float
+    bound_by: Bound
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A forward pass of `batch` images: seconds of the whole (median and quartiles), measured without looking inside.
+
+    layers: as in `Cost.layers`, those that ran. between: what the modules that hold others take themselves.
+    """
+
+    batch: int
+    passes: int
+    plan: SpeedPlan
+    peaks: Peaks
+    median: float
+    low: float
+    high: float
+    between: float
+    layers: tuple[LayerTime, ...]
+
+    @property
+    def unexplained(self) -> float:
+        """Seconds of the whole that the layers and what is between them do not sum to; negative where looking costs."""
+        return self.median - self.between - sum(layer.median for layer in self.layers)
+
+
+def measure_latency(
+    model: nn.Module, images: Tensor, plans: list[SpeedPlan], *, seconds: float = 3.0, cost: Cost | None = None
+) -> Latency:
+    """Run a copy in evaluation mode under the fastest plan until `seconds` are over, five passes at least.
+
+    Every second pass is timed as a whole, every other module by module. images: (N, C, *sides). cost: of these images,
+    where it is known.
+    """
+    device, memory = plans[0].device, torch.channels_last if plans[0].channels_last else torch.contiguous_format
+    twin = copy.deepcopy(model).eval().to(device)  # all plans are for one device: they differ in threads
+    images = images.to(device, memory_format=memory if images.ndim == 4 else torch.contiguous_format)
+    plan = fastest_plan(plans, lambda one: _pass(twin, images, one))
+    clock = _Clock(dict(twin.named_modules()), plan)
+    watched = copy.deepcopy(twin)
+    follow(dict(watched.named_modules()), clock.enter, clock.leave)
+    cost = cost or count_cost(model, images.shape[1:], batch=len(images))
+    with threads(plan.threads):
+        peaks = measure_peaks(plan)
+        _repeat(lambda: _pass(twin, images, plan), WARM_SECONDS)
+        whole: list[float] = []
+
+        def both() -> None:
+            whole.append(_seconds(lambda: _pass(twin, images, plan)))
+            _pass(watched, images, plan)
+            clock.next_pass()
+
+        passes = _repeat(both, seconds)
+    own = {name: times[-passes:] for name, times in clock.passes.items()}
+    ran = [layer for layer in cost.layers if layer.calls]
+    rows = []
+    for layer in ran:
+        moved = layer.traffic_bytes // (2 if plan.precision == "bf16" else 1)  # counted in the weights' own type
+        bound, bound_by = _bound(layer.flops, moved, layer.calls, peaks)
+        rows.append(LayerTime(layer.name, *_quartiles(own.pop(layer.name)), bound, bound_by))
+    between = statistics.median(map(sum, zip(*own.values(), strict=True))) if own else 0.0
+    return Latency(len(images), passes, plan, peaks, *_quartiles(whole), between, tuple(rows))
+
+
+def measure_peaks(plan: SpeedPlan) -> Peaks:
+    """The highest rates of this machine under a plan, each the best of several: about a second."""
+    kind = torch.bfloat16 if plan.precision == "bf16" else torch.float32
+    with threads(plan.threads), torch.inference_mode():
+        a, b = (torch.rand(SIDE, SIDE, dtype=kind, device=plan.device) for _ in range(2))
+        product = torch.empty_like(a)
+        flops = 2 * SIDE**3 / _best(lambda: torch.mm(a, b, out=product), plan)
+        bandwidths = []
+        for size in STREAMS:
+            x = torch.rand(size // 8, device=plan.device)  # half is read, half is written
+            y = torch.empty_like(x)
+            bandwidths.append((size, size / _best(lambda x=x, y=y: torch.add(x, 1, out=y), plan)))  # type: ignore[misc]
+        little, number = nn.ReLU(), torch.rand(1, device=plan.device)
+        call = _best(lambda: [little(number) for _ in range(100)], plan) / 100
+    return Peaks(flops, tuple(bandwidths), call)
+
+
+def _bound(flops: int, traffic: int, calls: int, peaks: Peaks) -> tuple[float, Bound]:
+    limits: dict[Bound, float] = {
+        "arithmetic": flops / peaks.flops,
+        "memory": traffic / peaks.bandwidth(traffic),
+        "overhead": calls * peaks.call,
+    }
+    by = max(limits, key=lambda name: limits[name])
+    return limits[by], by
+
+
+class _Clock:
+    """Own seconds of every module of the pass under way: while a module inside works, the outer one's clock stands."""
+
+    def __init__(self, modules: dict[str, nn.Module], plan: SpeedPlan) -> None:
+        self.passes: dict[str, list[float]] = {name: [] for name in modules}
+        self._sums = dict.fromkeys(modules, 0.0)
+        self._working: list[str] = []
+        self._since = 0.0
+        self._wait: Callable[[], Any] = torch.cuda.synchronize if plan.device == "cuda" else lambda: None
+
+    def enter(self, name: str) -> None:
+        self._charge()
+        self._working.append(name)
+
+    def leave(self, _: Any, __: Any) -> None:
+        self._charge()
+        self._working.pop()
+
+    def next_pass(self) -> None:
+        for name, own in self._sums.items():
+            self.passes[name].append(own)
+            self._sums[name] = 0.0
+
+    def _charge(self) -> None:
+        """To the innermost module at work goes what has passed since the last change."""
+        self._wait()
+        now = time.perf_counter()
+        if self._working:
+            self._sums[self._working[-1]] += now - self._since
+        self._since = time.perf_counter()
+
+
+def _pass(model: nn.Module, images: Tensor, plan: SpeedPlan) -> None:
+    with torch.inference_mode(), torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
+        model(images)
+    if plan.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _repeat(work: Callable[[], object], seconds: float) -> int:
+    """Do it until the time is over, at least LEAST_PASSES and at most MOST_PASSES times; return how often."""
+    start, done = time.perf_counter(), 0
+    while done < LEAST_PASSES or (time.perf_counter() - start < seconds and done < MOST_PASSES):
+        work()
+        done += 1
+    return done
+
+
+def _best(work: Callable[[], object], plan: SpeedPlan) -> float:
+    def waited() -> None:
+        work()
+        if plan.device == "cuda":
+            torch.cuda.synchronize()
+
+    waited()
+    return min(_seconds(waited) for _ in range(10))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Median, lower and upper quartile."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return median, low, high
