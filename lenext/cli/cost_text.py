@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lenext.cli.cost_tree import tree_rows, with_unit
+from lenext.cli.latency_text import with_time_unit
 from lenext.cli.output import table
 
 if TYPE_CHECKING:
     from lenext.costs.advice import Advice
     from lenext.costs.field import LayerField
+    from lenext.costs.hardware import Hardware
     from lenext.costs.memory import Memory
     from lenext.costs.operators import Cost, LayerCost
     from lenext.costs.spec import Row
@@ -23,6 +25,8 @@ NOTHING = """\
 nothing to say: no strong drop between stages, the field covers the image,
 no filter that a chain of 3x3 would replace"""
 NARROW = ("activations", "FLOP/B", "FLOPs", "output")  # columns that a narrow terminal does without, first to last
+
+IMAGENET = 1_281_167  # training images of ILSVRC 2012
 
 SENTENCES = {
     "Bottleneck": "{place}: hands on {numbers:,} numbers, {before} before it {numbers_before:,} ({left:.0%} are left)",
@@ -138,6 +142,19 @@ def memory_table(model: str, image: Sequence[int], found: "Memory", optimizer: s
     rows = [(name, f"{value:,} bytes", f"{value / 2**20:,.1f} MiB") for name, value in names.items()]
     heading = f"{model}, {found.batch:,} images of {'x'.join(map(str, image))}, float32"
     return f"{heading}\n{table(rows, right=(1, 2))}"
+
+
+def tell_card(card: "Hardware", found: "Memory", seconds: float) -> str:
+    """Whether a step fits a card, and the least that it takes there."""
+    fits = "fits" if found.training <= card.memory else "does not fit"
+    epoch = seconds * IMAGENET / found.batch
+    used = f"; {card.used_for}" if card.used_for else ""
+    return (
+        f"{card.name} ({card.year}; {card.memory / 2**30:.0f} GiB, {card.flops / 1e12:.2f} TFLOP/s in float32, "
+        f"{card.bandwidth / 1e9:.0f} GB/s{used}): a step of {found.batch:,} {fits}\n"
+        f"by its peaks a step takes {with_time_unit(seconds)} at least, an epoch of ImageNet's {IMAGENET:,} images "
+        f"{epoch / 3600:.2f} h"
+    )
 
 
 def layer_objects(cost: "Cost", fields: "Iterable[LayerField]") -> list[dict[str, Any]]:

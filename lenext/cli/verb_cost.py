@@ -38,11 +38,14 @@ class MemoryOptions:
         Whose state --memory counts, with its usual momentum; sgd unless told otherwise.
     within
         With --memory, a limit such as 8GB or 500MB: the largest batches that stay within it.
+    device
+        With --memory, a card of a small table, as gtx_580: its memory as the limit, and the least time of a step.
     """
 
     memory: bool = False
     optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] | None = None
     within: str = ""
+    device: str = ""
 
 
 @Parameter(name="*")
@@ -117,7 +120,8 @@ def show_cost(
         "--plot draws into an .svg or a .png file": form.plot is not None and form.plot.suffix.lower() not in SUFFIXES,
         "--explain is for --spec": explain and not spec,
         "--size, --classes and --batch are for a model": bool(spec and (size or classes or batch)),
-        "--optimizer and --within are for --memory": not asked.memory and asked != MemoryOptions(),
+        "--optimizer, --within and --device are for --memory": not asked.memory and asked != MemoryOptions(),
+        "--within and --device are two limits": bool(asked.within and asked.device),
     })  # fmt: skip
     if spec:
         _show_spec(spec, explain=explain, json=form.json)
@@ -220,12 +224,15 @@ def _show_latency(subject: "Subject", batch: int, form: Form) -> None:
 
 def _show_memory(subject: "Subject", batch: int, asked: MemoryOptions, *, json: bool) -> None:
     """What a step holds, and the largest batches within a limit."""
+    from lenext.costs.hardware import find_hardware, least_seconds
     from lenext.costs.memory import largest_batch, measure_memory
+    from lenext.costs.operators import count_cost
     from lenext.training.config import OptimizerConfig
     from lenext.training.optim import make_optimizer
 
     network, image = subject.model, subject.input_size
-    limit = _bytes(asked.within) if asked.within else None
+    card = find_hardware(asked.device) if asked.device else None
+    limit = card.memory if card else _bytes(asked.within) if asked.within else None
     optimizer = asked.optimizer or "sgd"
     config = OptimizerConfig(name=optimizer)
 
@@ -237,16 +244,20 @@ def _show_memory(subject: "Subject", batch: int, asked: MemoryOptions, *, json: 
     if limit is not None:
         for use, train in (("training", True), ("inference", False)):
             largest[use] = largest_batch(network, image, limit, make_optimizer=make, train=train)
+    seconds = least_seconds(count_cost(network, image, batch=batch, train=True), card) if card else None
     if json:
         told = {"model": subject.name, "input_size": list(image), "optimizer": optimizer, "batch": batch}
         told |= {f"{key}_bytes": value for key, value in vars(found).items() if key != "batch"}
-        put_json(told | ({"limit_bytes": limit, "largest_batch": largest} if limit is not None else {}))
-    else:
-        put(cost_text.memory_table(subject.name, image, found, optimizer))
-        if limit is not None:
-            told_largest = ", ".join(f"{count:,} in {use}" for use, count in largest.items())
-            put(f"largest batch within {asked.within}: {told_largest}")
-        put("tensors alone: torch itself and what kernels take while they work come on top")
+        told |= {"limit_bytes": limit, "largest_batch": largest} if limit is not None else {}
+        put_json(told | ({"device": asked.device, "least_seconds": seconds} if card else {}))
+        return
+    put(cost_text.memory_table(subject.name, image, found, optimizer))
+    if limit is not None:
+        told_largest = ", ".join(f"{count:,} in {use}" for use, count in largest.items())
+        put(f"largest batch within {asked.within or asked.device}: {told_largest}")
+    if card is not None and seconds is not None:
+        put(cost_text.tell_card(card, found, seconds))
+    put("tensors alone: torch itself and what kernels take while they work come on top")
 
 
 def _bytes(text: str) -> int:
