@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "lenext.checkpoint": {*MACHINE, "lenext.models", "safetensors"},
     "lenext.weights": {*MACHINE, "lenext.models", "lenext.checkpoint", "lenext.downloads", "safetensors"},
     "lenext.costs": {*MACHINE, "lenext.models", "lenext.checkpoint"},
+    "lenext.costs.onnx_graph": {"lenext.costs", "lenext.errors", "numpy", "onnx"},
     "lenext.explain": {*MACHINE, "lenext.models", "lenext.checkpoint"},
     "lenext.explain.boxes": set(),  # what a drawing is made from, which reporting reads
     "lenext.training": {*MACHINE, "lenext.data", "lenext.models", "lenext.checkpoint"},

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
+    from lenext.costs.field import LayerField
+    from lenext.costs.operators import Cost
     from lenext.costs.subject import Subject
 
 SUFFIXES = (".svg", ".png")
@@ -92,7 +94,7 @@ def show_cost(
     Parameters
     ----------
     model
-        A network's name, a run or a checkpoint folder, or file.py:factory.
+        A network's name, a run or a checkpoint folder, file.py:factory, or an .onnx file.
     spec
         In place of a model, a chain of layers: "100x100x3: conv9x9-48 relu, maxpool2 stride2, fc100".
     explain
@@ -120,14 +122,19 @@ def show_cost(
         "--plot draws into an .svg or a .png file": form.plot is not None and form.plot.suffix.lower() not in SUFFIXES,
         "--explain is for --spec": explain and not spec,
         "--size, --classes and --batch are for a model": bool(spec and (size or classes or batch)),
+        "an ONNX file is counted and not run, one image as it stands": model.endswith(".onnx")
+        and bool(asked.memory or latency or advise or train or batch or classes),
         "--optimizer, --within and --device are for --memory": not asked.memory and asked != MemoryOptions(),
         "--within and --device are two limits": bool(asked.within and asked.device),
     })  # fmt: skip
     if spec:
         _show_spec(spec, explain=explain, json=form.json)
         return
-    from lenext.costs.subject import find_subject
+    from lenext.costs.subject import cost_of, find_subject
 
+    if model.endswith(".onnx"):
+        _give_layers(model, cost_of(model, _sides(size)), (), form)
+        return
     subject = find_subject(model, size=_sides(size), classes=classes, data=latency)
     if latency:
         _show_latency(subject, 32 if batch is None else batch, form)
@@ -155,30 +162,34 @@ def _sides(text: str) -> tuple[int, ...]:
 
 
 def _show_layers(subject: "Subject", batch: int, form: Form, *, train: bool) -> None:
-    """The layers in the form that was asked for, or that suits whoever reads."""
+    """What every layer costs and sees."""
     from lenext.costs.field import receptive_fields
     from lenext.costs.operators import count_cost
 
     cost = count_cost(subject.model, subject.input_size, batch=batch, train=train)
-    fields = receptive_fields(subject.model, subject.input_size)
+    _give_layers(subject.name, cost, receptive_fields(subject.model, subject.input_size), form)
+
+
+def _give_layers(name: str, cost: "Cost", fields: "Sequence[LayerField]", form: Form) -> None:
+    """The layers in the form that was asked for, or that suits whoever reads."""
     if form.plot is not None:
         from lenext.reporting.cost_plots import draw_layers
 
-        layers, heading = cost_text.layer_objects(cost, fields), cost_text.heading(subject.name, cost)
+        layers, heading = cost_text.layer_objects(cost, fields), cost_text.heading(name, cost)
         write_durably(form.plot, draw_layers(layers, heading, form.plot.suffix[1:].lower()))
         say(str(form.plot))
     if form.json:
-        told = {"model": subject.name, "input_size": list(cost.input_size), "batch": batch}
+        told = {"model": name, "input_size": list(cost.input_size), "batch": cost.batch}
         told |= {"totals": cost_text.totals_object(cost), "uncounted": list(cost.uncounted)}
         put_json(told | {"layers": cost_text.layer_objects(cost, fields)})
     elif form.csv:
         put_csv(cost_text.flat_layers(cost, fields))
     elif form.depth is not None or sys.stdout.isatty():
         put(cost_text.layer_tree(cost, fields, TREE_DEPTH if form.depth is None else form.depth))
-        put(cost_text.totals_table(subject.name, cost))
+        put(cost_text.totals_table(name, cost))
     else:
         put(cost_text.tab_separated(cost_text.flat_layers(cost, fields)))
-        say(cost_text.totals_table(subject.name, cost))
+        say(cost_text.totals_table(name, cost))
 
 
 def _show_advice(subject: "Subject", *, json: bool) -> None:

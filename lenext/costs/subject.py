@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from lenext import checkpoint
+from lenext.costs.onnx_graph import count_onnx
 from lenext.costs.operators import Cost, count_cost
 from lenext.errors import UsageError
 from lenext.models.catalog import build, get_config
@@ -33,10 +34,12 @@ class Subject:
 
 
 def cost_of(model: "nn.Module | str | PathLike[str]", input_size: Sequence[int] | None = None) -> Cost:
-    """Count one image through a module, or what `find_subject` finds; see `count_cost`.
+    """Count one image through a module, an .onnx file or what `find_subject` finds; see `count_cost`.
 
     input_size: without the batch; a module's must be told, every other has its own.
     """
+    if not isinstance(model, nn.Module) and fspath(model).endswith(".onnx"):
+        return count_onnx(Path(model), input_size or ())
     if not isinstance(model, nn.Module):
         subject = find_subject(fspath(model), size=input_size or ())
         return count_cost(subject.model, subject.input_size)

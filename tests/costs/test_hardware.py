@@ -10,7 +10,7 @@ from lenext.costs.operators import count_cost
 from lenext.errors import UsageError
 from lenext.models.catalog import build
 
-from ..cli.conftest import Lenext, lenext  # noqa: F401  # the fixture
+from ..cli.conftest import Lenext
 
 
 def test_a_layer_takes_the_longer_of_its_two_limits() -> None:
@@ -36,7 +36,7 @@ def test_a_card_that_is_not_in_the_table_is_told() -> None:
         find_hardware("gtx580")
 
 
-def test_command_line(lenext: Lenext) -> None:  # noqa: F811
+def test_command_line(lenext: Lenext) -> None:
     out = lenext("cost", "resnet20", "--memory", "--device", "t4").out
     assert "t4 (2018; 16 GiB, 8.10 TFLOP/s in float32, 320 GB/s): a step of 32 fits" in out
     answer = json.loads(lenext("cost", "resnet20", "--memory", "--device", "t4", "--json").out)

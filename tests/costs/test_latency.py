@@ -12,7 +12,7 @@ from lenext.costs.latency import Peaks, _bound, measure_latency, measure_peaks
 from lenext.costs.operators import count_cost
 from lenext.device import SpeedPlan, candidate_plans
 
-from ..cli.conftest import Lenext, lenext  # noqa: F401  # the fixture
+from ..cli.conftest import Lenext
 
 PLAN = SpeedPlan(device="cpu", precision="float32", channels_last=True, threads=1)
 
@@ -66,7 +66,7 @@ def test_peaks_of_every_plan_are_measured() -> None:
         assert peaks.flops > 0 and peaks.call > 0 and all(rate > 0 for _, rate in peaks.bandwidths)
 
 
-def test_command_line(lenext: Lenext) -> None:  # noqa: F811
+def test_command_line(lenext: Lenext) -> None:
     words = ("cost", "lenet5_relu", "--latency", "--batch", "2")
     heading, *lines = (line.split("\t") for line in lenext(*words).out.splitlines())
     assert heading == ["name", "median", "low", "high", "bound", "bound_by"]
