@@ -140,7 +140,7 @@ def memory_table(model: str, image: Sequence[int], found: "Memory", optimizer: s
         "training, at most": found.training,
     }
     rows = [(name, f"{value:,} bytes", f"{value / 2**20:,.1f} MiB") for name, value in names.items()]
-    heading = f"{model}, {found.batch:,} images of {'x'.join(map(str, image))}, float32"
+    heading = f"{model}, {found.batch:,} images of {'x'.join(map(str, image))}"
     return f"{heading}\n{table(rows, right=(1, 2))}"
 
 

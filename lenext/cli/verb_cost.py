@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
@@ -35,9 +35,11 @@ class MemoryOptions:
     Parameters
     ----------
     memory
-        What training and inference hold in memory, to the byte that an operator allocates, in float32.
+        What training and inference hold in memory, to the byte that an operator allocates.
     optimizer
         Whose state --memory counts, with its usual momentum; sgd unless told otherwise.
+    precision
+        Of --memory: float32 unless told otherwise; bf16 is autocast, with weights and gradients in float32.
     within
         With --memory, a limit such as 8GB or 500MB: the largest batches that stay within it.
     device
@@ -46,6 +48,7 @@ class MemoryOptions:
 
     memory: bool = False
     optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] | None = None
+    precision: Literal["float32", "bf16"] = "float32"
     within: str = ""
     device: str = ""
 
@@ -124,7 +127,9 @@ def show_cost(
         "--size, --classes and --batch are for a model": bool(spec and (size or classes or batch)),
         "an ONNX file is counted and not run, one image as it stands": model.endswith(".onnx")
         and bool(asked.memory or latency or advise or train or batch or classes),
-        "--optimizer, --within and --device are for --memory": not asked.memory and asked != MemoryOptions(),
+        "--optimizer, --precision, --within and --device are for --memory": (
+            not asked.memory and asked != MemoryOptions()
+        ),
         "--within and --device are two limits": bool(asked.within and asked.device),
     })  # fmt: skip
     if spec:
@@ -250,19 +255,22 @@ def _show_memory(subject: "Subject", batch: int, asked: MemoryOptions, *, json: 
     def make(twin: "Module") -> "Optimizer":
         return make_optimizer(twin, config)
 
-    found = measure_memory(network, image, batch, make_optimizer=make)
+    found = measure_memory(network, image, batch, make_optimizer=make, precision=asked.precision)
     largest = {}
     if limit is not None:
         for use, train in (("training", True), ("inference", False)):
-            largest[use] = largest_batch(network, image, limit, make_optimizer=make, train=train)
+            largest[use] = largest_batch(
+                network, image, limit, make_optimizer=make, train=train, precision=asked.precision
+            )
     seconds = least_seconds(count_cost(network, image, batch=batch, train=True), card) if card else None
     if json:
-        told = {"model": subject.name, "input_size": list(image), "optimizer": optimizer, "batch": batch}
+        told: dict[str, Any] = {"model": subject.name, "input_size": list(image), "optimizer": optimizer}
+        told |= {"precision": asked.precision, "batch": batch}
         told |= {f"{key}_bytes": value for key, value in vars(found).items() if key != "batch"}
         told |= {"limit_bytes": limit, "largest_batch": largest} if limit is not None else {}
         put_json(told | ({"device": asked.device, "least_seconds": seconds} if card else {}))
         return
-    put(cost_text.memory_table(subject.name, image, found, optimizer))
+    put(cost_text.memory_table(f"{subject.name}, {asked.precision}", image, found, optimizer))
     if limit is not None:
         told_largest = ", ".join(f"{count:,} in {use}" for use, count in largest.items())
         put(f"largest batch within {asked.within or asked.device}: {told_largest}")

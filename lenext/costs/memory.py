@@ -5,22 +5,26 @@ ones: each new storage is counted when it is made and when it is freed. What a k
 convolution's workspace, at most some MiB on a CPU) is no tensor, and is not counted.
 """
 
+import contextlib
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lenext.costs.operators import count_cost, prepare_twin, require_gradients
+from lenext.costs.operators import prepare_twin, require_gradients
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
 from lenext.models.parts import DropPath
 
+aten = torch.ops.aten
+Precision = Literal["float32", "bf16"]
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
 
@@ -46,23 +50,25 @@ class Memory:
 
 
 def measure_memory(
-    model: nn.Module, input_size: Sequence[int], batch: int = 2, *, make_optimizer: MakeOptimizer | None = None
+    model: nn.Module,
+    input_size: Sequence[int],
+    batch: int = 2,
+    *,
+    make_optimizer: MakeOptimizer | None = None,
+    precision: Precision = "float32",
 ) -> Memory:
     """Run inference and two training steps on a copy without data; `model` itself is never run or changed.
 
     input_size: of one image, without the batch. make_optimizer: from the copy; plain descent without momentum unless
     told otherwise. Training minimises the cross-entropy of the scores, and of a Classifier's auxiliary heads; no path
-    is dropped for a whole batch. A batch that a network cannot be trained on is a UsageError.
+    is dropped for a whole batch. precision: "bf16" is autocast, as training does it: weights, gradients and statistics
+    stay float32. A batch that a network cannot be trained on is a UsageError.
     """
     if batch < 1:
         raise UsageError("cannot measure memory", why=f"a batch of {batch} has no images", advice="batch=32")
-    step = _train(model, input_size, batch, make_optimizer)
-    return Memory(
-        batch=batch,
-        **step,
-        activations=batch * count_cost(model, input_size).activation_bytes,
-        inference=_infer(model, input_size, batch),
-    )
+    step = _train(model, input_size, batch, make_optimizer, precision)
+    inference, written = _infer(model, input_size, batch, precision)
+    return Memory(batch=batch, **step, activations=written, inference=inference)
 
 
 def largest_batch(
@@ -72,13 +78,14 @@ def largest_batch(
     *,
     make_optimizer: MakeOptimizer | None = None,
     train: bool = True,
+    precision: Precision = "float32",
 ) -> int:
     """The most images whose training (or inference) holds at most `limit` bytes; 0 where not even one does."""
 
     def held(batch: int) -> int:
         if train:
-            return _train(model, input_size, batch, make_optimizer)["training"]
-        return _infer(model, input_size, batch)
+            return _train(model, input_size, batch, make_optimizer, precision)["training"]
+        return _infer(model, input_size, batch, precision)[0]
 
     fits, too_many = 1, 2  # a batch norm may not train on one
     under, over = 0, held(2)
@@ -112,12 +119,14 @@ class _Ledger(TorchDispatchMode):
     def __init__(self, held: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sizes: dict[int, int] = {}
-        self.held = self.peak = 0
+        self.held = self.peak = self.made = 0
         for tensor in held:
             self._note(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
+        if func in (aten.native_batch_norm.default, aten.native_layer_norm.default):
+            made = (made[0], *(_statistics(func, args, one) for one in made[1:]))
         for value in tree_leaves(made):
             if isinstance(value, Tensor):
                 self._note(value)
@@ -129,6 +138,7 @@ class _Ledger(TorchDispatchMode):
         if key not in self.sizes:
             self.sizes[key] = storage.nbytes()
             self.held += self.sizes[key]
+            self.made += self.sizes[key] if tensor.is_floating_point() else 0
             self.peak = max(self.peak, self.held)
             weakref.finalize(storage, self._forget, key)
 
@@ -136,18 +146,56 @@ class _Ledger(TorchDispatchMode):
         self.held -= self.sizes.pop(key)
 
 
-def _infer(model: nn.Module, input_size: Sequence[int], batch: int) -> int:
+def _statistics(func: Any, args: Any, found: Tensor) -> Tensor:
+    """As a CPU keeps them, of the weights' type and none in evaluation, which torch's rules without data leave out."""
+    weight = args[1] if func is aten.native_batch_norm.default else args[2]
+    if func is aten.native_batch_norm.default and not args[5]:
+        return found.new_empty(0)
+    return found if weight is None else found.to(weight.dtype)
+
+
+@contextlib.contextmanager
+def _in_precision(precision: Precision, twin: nn.Module, images: Tensor) -> Iterator[Tensor]:
+    """Within, the copy and its images are of a device that knows autocast, still without data."""
+    if precision == "float32":
+        yield images
+        return
+    with FakeTensorMode():
+        placed: dict[int, Tensor] = {}  # a tensor that two modules share stays one
+
+        def place(tensor: Tensor) -> Tensor:
+            like = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+            return placed.setdefault(id(tensor), like)
+
+        twin._apply(place)
+        yield place(images)
+
+
+def _autocast(precision: Precision) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
+
+def _infer(model: nn.Module, input_size: Sequence[int], batch: int, precision: Precision) -> tuple[int, int]:
+    """The most that is held, and all that is written."""
     twin, image = prepare_twin(model, input_size)
-    images = image.new_empty(batch, *image.shape[1:])
-    ledger = _Ledger([*twin.parameters(), *twin.buffers(), images])
-    with torch.no_grad(), ledger:
-        twin(images)
-    return ledger.peak
+    with _in_precision(precision, twin, image.new_empty(batch, *image.shape[1:])) as images:
+        ledger = _Ledger([*twin.parameters(), *twin.buffers(), images])
+        before = ledger.made
+        with torch.no_grad(), ledger, _autocast(precision):
+            twin(images)
+    return ledger.peak, ledger.made - before
 
 
-def _train(model: nn.Module, input_size: Sequence[int], batch: int, make: MakeOptimizer | None) -> dict[str, int]:
+def _train(
+    model: nn.Module, input_size: Sequence[int], batch: int, make: MakeOptimizer | None, precision: Precision
+) -> dict[str, int]:
     """Take two steps, the second beside the optimiser's state, and return what `Memory` says of training."""
     twin, images = _training_twin(model, input_size, batch)
+    with _in_precision(precision, twin, images) as images:
+        return _steps(twin, images, make, precision)
+
+
+def _steps(twin: nn.Module, images: Tensor, make: MakeOptimizer | None, precision: Precision) -> dict[str, int]:
     own = [*twin.parameters(), *twin.buffers(), images]
     known = {value.untyped_storage()._cdata for value in own}
     ledger, kept = _Ledger(own), set[int]()
@@ -160,7 +208,7 @@ def _train(model: nn.Module, input_size: Sequence[int], batch: int, make: MakeOp
         optimizer = make(twin) if make else torch.optim.SGD(twin.parameters(), lr=0.1)
         for _ in range(2):
             kept.clear()
-            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), _autocast(precision):
                 loss = _loss(twin, images)
             saved = sum(ledger.sizes.get(key, 0) for key in kept - known)
             loss.backward()
@@ -183,11 +231,11 @@ def _loss(model: nn.Module, images: Tensor) -> Tensor:
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     try:
         if not (isinstance(model, Classifier) and model.auxiliary):
-            return F.cross_entropy(model(images).flatten(1), labels)
+            return F.cross_entropy(model(images).flatten(1).float(), labels)
         found = model.features(images, [*(f"stages.{name}" for name in model.auxiliary), "head"])
-        loss = F.cross_entropy(found["head"], labels)
+        loss = F.cross_entropy(found["head"].float(), labels)
         for name, head in model.auxiliary.items():
-            loss = loss + F.cross_entropy(head(found[f"stages.{name}"]), labels)
+            loss = loss + F.cross_entropy(head(found[f"stages.{name}"]).float(), labels)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

@@ -37,9 +37,9 @@ def test_a_card_that_is_not_in_the_table_is_told() -> None:
 
 
 def test_command_line(lenext: Lenext) -> None:
-    out = lenext("cost", "resnet20", "--memory", "--device", "t4").out
+    out = lenext("cost", "lenet5_relu", "--memory", "--device", "t4").out
     assert "t4 (2018; 16 GiB, 8.10 TFLOP/s in float32, 320 GB/s): a step of 32 fits" in out
-    answer = json.loads(lenext("cost", "resnet20", "--memory", "--device", "t4", "--json").out)
+    answer = json.loads(lenext("cost", "lenet5_relu", "--memory", "--device", "t4", "--json").out)
     assert answer["limit_bytes"] == 16 * 2**30 and answer["least_seconds"] > 0
-    assert "two limits" in lenext("cost", "resnet20", "--memory", "--device", "t4", "--within", "1GB").err
-    assert "are for --memory" in lenext("cost", "resnet20", "--device", "t4").err
+    assert "two limits" in lenext("cost", "lenet5_relu", "--memory", "--device", "t4", "--within", "1GB").err
+    assert "are for --memory" in lenext("cost", "lenet5_relu", "--device", "t4").err
