@@ -29,11 +29,17 @@ TREE_DEPTH = 2  # of the tree on a terminal, unless told otherwise
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class MemoryOptions:
-    """What a step holds.
+class Question:
+    """What is asked, beside what the layers cost.
 
     Parameters
     ----------
+    train
+        What a training step multiplies, too, forward and backward.
+    advise
+        Name bottlenecks, a receptive field smaller than the image, and filters that a chain of 3x3 would replace.
+    latency
+        Measure here, layer by layer, how long a pass takes, beside the least that this machine's peaks allow.
     memory
         What training and inference hold in memory, to the byte that an operator allocates.
     optimizer
@@ -46,11 +52,19 @@ class MemoryOptions:
         With --memory, a card of a small table, as gtx_580: its memory as the limit, and the least time of a step.
     """
 
+    train: bool = False
+    advise: bool = False
+    latency: bool = False
     memory: bool = False
     optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] | None = None
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16"] | None = None
     within: str = ""
     device: str = ""
+
+    @property
+    def of_memory(self) -> bool:
+        """Whether anything is told that only --memory heeds."""
+        return bool(self.optimizer or self.precision or self.within or self.device)
 
 
 @Parameter(name="*")
@@ -84,10 +98,7 @@ def show_cost(
     size: str = "",
     classes: int = 0,
     batch: int | None = None,
-    train: bool = False,
-    latency: bool = False,
-    advise: bool = False,
-    asked: MemoryOptions = MemoryOptions(),
+    asked: Question = Question(),
     form: Form = Form(),
 ) -> None:
     """Count parameters and multiply-accumulates (MACs) layer by layer, and the pixels that a place of each sees.
@@ -108,47 +119,53 @@ def show_cost(
         Number of classes; the paper's unless told otherwise.
     batch
         Images at once: 1 unless told otherwise, with --memory and --latency 32.
-    train
-        What a training step multiplies, too, forward and backward.
-    latency
-        Measure here, layer by layer, how long a pass takes, beside the least that this machine's peaks allow.
-    advise
-        Name bottlenecks, a receptive field smaller than the image, and filters that a chain of 3x3 would replace.
     """
-    of_layers = train or form.csv or form.plot is not None or (form.depth is not None and not latency)
+    of_model = bool(size or classes or batch is not None)
     _refuse_first({
         "a model or --spec is asked for, one of them": bool(model) == bool(spec),
-        "--spec, --memory, --latency, --advise and the layers are five answers": (
-            bool(spec) + asked.memory + latency + advise + of_layers > 1
-        ),
-        "--csv and --json are two forms": form.csv and form.json,
-        "--plot draws into an .svg or a .png file": form.plot is not None and form.plot.suffix.lower() not in SUFFIXES,
         "--explain is for --spec": explain and not spec,
-        "--size, --classes and --batch are for a model": bool(spec and (size or classes or batch)),
+        "--size, --classes and --batch are for a model": bool(spec) and of_model,
+        **_contradictions(asked, form, spec=bool(spec)),
         "an ONNX file is counted and not run, one image as it stands": model.endswith(".onnx")
-        and bool(asked.memory or latency or advise or train or batch or classes),
-        "--optimizer, --precision, --within and --device are for --memory": (
-            not asked.memory and asked != MemoryOptions()
-        ),
-        "--within and --device are two limits": bool(asked.within and asked.device),
+        and (asked != Question() or bool(classes) or batch is not None),
     })  # fmt: skip
     if spec:
         _show_spec(spec, explain=explain, json=form.json)
-        return
-    from lenext.costs.subject import cost_of, find_subject
+    elif model.endswith(".onnx"):
+        from lenext.costs.subject import cost_of
 
-    if model.endswith(".onnx"):
         _give_layers(model, cost_of(model, _sides(size)), (), form)
-        return
-    subject = find_subject(model, size=_sides(size), classes=classes, data=latency)
-    if latency:
+    else:
+        from lenext.costs.subject import find_subject
+
+        subject = find_subject(model, size=_sides(size), classes=classes, data=asked.latency)
+        _answer(subject, batch, asked, form)
+
+
+def _answer(subject: "Subject", batch: int | None, asked: Question, form: Form) -> None:
+    if asked.latency:
         _show_latency(subject, 32 if batch is None else batch, form)
     elif asked.memory:
         _show_memory(subject, 32 if batch is None else batch, asked, json=form.json)
-    elif advise:
+    elif asked.advise:
         _show_advice(subject, json=form.json)
     else:
-        _show_layers(subject, 1 if batch is None else batch, form, train=train)
+        _show_layers(subject, 1 if batch is None else batch, form, train=asked.train)
+
+
+def _contradictions(asked: Question, form: Form, *, spec: bool) -> dict[str, bool]:
+    """Options that do nothing beside each other."""
+    deep = form.depth is not None and not asked.latency
+    of_layers = asked.train or form.csv or form.plot is not None or deep
+    return {
+        "--spec, --memory, --latency, --advise and the layers are five answers": (
+            spec + asked.memory + asked.latency + asked.advise + of_layers > 1
+        ),
+        "--csv and --json are two forms": form.csv and form.json,
+        "--plot draws into an .svg or a .png file": form.plot is not None and form.plot.suffix.lower() not in SUFFIXES,
+        "--optimizer, --precision, --within and --device are for --memory": not asked.memory and asked.of_memory,
+        "--within and --device are two limits": bool(asked.within and asked.device),
+    }
 
 
 def _refuse_first(reasons: Mapping[str, bool]) -> None:
@@ -238,7 +255,7 @@ def _show_latency(subject: "Subject", batch: int, form: Form) -> None:
         say(latency_text.summary(cost_text.heading(subject.name, cost), found))
 
 
-def _show_memory(subject: "Subject", batch: int, asked: MemoryOptions, *, json: bool) -> None:
+def _show_memory(subject: "Subject", batch: int, asked: Question, *, json: bool) -> None:
     """What a step holds, and the largest batches within a limit."""
     from lenext.costs.hardware import find_hardware, least_seconds
     from lenext.costs.memory import largest_batch, measure_memory
@@ -249,28 +266,26 @@ def _show_memory(subject: "Subject", batch: int, asked: MemoryOptions, *, json: 
     network, image = subject.model, subject.input_size
     card = find_hardware(asked.device) if asked.device else None
     limit = card.memory if card else _bytes(asked.within) if asked.within else None
-    optimizer = asked.optimizer or "sgd"
+    optimizer, precision = asked.optimizer or "sgd", asked.precision or "float32"
     config = OptimizerConfig(name=optimizer)
 
     def make(twin: "Module") -> "Optimizer":
         return make_optimizer(twin, config)
 
-    found = measure_memory(network, image, batch, make_optimizer=make, precision=asked.precision)
+    found = measure_memory(network, image, batch, make_optimizer=make, precision=precision)
     largest = {}
     if limit is not None:
         for use, train in (("training", True), ("inference", False)):
-            largest[use] = largest_batch(
-                network, image, limit, make_optimizer=make, train=train, precision=asked.precision
-            )
+            largest[use] = largest_batch(network, image, limit, make_optimizer=make, train=train, precision=precision)
     seconds = least_seconds(count_cost(network, image, batch=batch, train=True), card) if card else None
     if json:
         told: dict[str, Any] = {"model": subject.name, "input_size": list(image), "optimizer": optimizer}
-        told |= {"precision": asked.precision, "batch": batch}
+        told |= {"precision": precision, "batch": batch}
         told |= {f"{key}_bytes": value for key, value in vars(found).items() if key != "batch"}
         told |= {"limit_bytes": limit, "largest_batch": largest} if limit is not None else {}
         put_json(told | ({"device": asked.device, "least_seconds": seconds} if card else {}))
         return
-    put(cost_text.memory_table(f"{subject.name}, {asked.precision}", image, found, optimizer))
+    put(cost_text.memory_table(f"{subject.name}, {precision}", image, found, optimizer))
     if limit is not None:
         told_largest = ", ".join(f"{count:,} in {use}" for use, count in largest.items())
         put(f"largest batch within {asked.within or asked.device}: {told_largest}")
