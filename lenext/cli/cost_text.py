@@ -11,6 +11,7 @@ from lenext.cli.output import table
 
 if TYPE_CHECKING:
     from lenext.costs.advice import Advice
+    from lenext.costs.effective import EffectiveField
     from lenext.costs.field import LayerField
     from lenext.costs.hardware import Hardware
     from lenext.costs.memory import Memory
@@ -26,6 +27,9 @@ nothing to say: no strong drop between stages, the field covers the image,
 no filter that a chain of 3x3 would replace"""
 NARROW = ("activations", "FLOP/B", "FLOPs", "output")  # columns that a narrow terminal does without, first to last
 
+EFFECT = """\
+in effect: side of a square of as many pixels as move the middle place by at least 4.55 % of the strongest
+(Luo et al. 2016), on noise, with the weights as they are: a run's own, others drawn by torch"""
 IMAGENET = 1_281_167  # training images of ILSVRC 2012
 
 SENTENCES = {
@@ -142,6 +146,16 @@ def memory_table(model: str, image: Sequence[int], found: "Memory", optimizer: s
     rows = [(name, f"{value:,} bytes", f"{value / 2**20:,.1f} MiB") for name, value in names.items()]
     heading = f"{model}, {found.batch:,} images of {'x'.join(map(str, image))}"
     return f"{heading}\n{table(rows, right=(1, 2))}"
+
+
+def effective_table(found: "Sequence[EffectiveField]") -> str:
+    """What could be seen, and what is seen in effect, pixels a side."""
+    rows = [("place", "output", "could see", "sees in effect", "of it")]
+    for one in found:
+        field = "x".join(map(str, one.size)) or "unknown"
+        share = f"{one.effective / max(one.size):.0%}" if one.size else ""
+        rows.append((one.name, "x".join(map(str, one.output)), field, f"{one.effective:.1f}", share))
+    return f"{table(rows, right=(1, 2, 3, 4))}\n{EFFECT}"
 
 
 def tell_card(card: "Hardware", found: "Memory", seconds: float) -> str:

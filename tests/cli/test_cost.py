@@ -128,8 +128,8 @@ def test_layers_are_drawn(lenext: Lenext, tmp_path: Path) -> None:
     ("words", "why"),
     [
         (["resnet20", "--plot", "layers.pdf"], "an .svg or a .png file"),
-        (["resnet20", "--memory", "--depth", "2"], "five answers"),
-        (["resnet20", "--advise", "--train"], "five answers"),
+        (["resnet20", "--memory", "--depth", "2"], "six answers"),
+        (["resnet20", "--advise", "--train"], "six answers"),
         (["resnet20", "--csv", "--json"], "two forms"),
         (["resnet20", "--size", "large"], "whole numbers of pixels"),
         (["resnet20", "--size", "0"], "positive whole numbers"),

@@ -174,7 +174,7 @@ def test_a_batch_of_nothing_is_refused() -> None:
         (["resnet20", "--memory", "--within", "3 pounds"], 2, "no amount of memory"),
         (["resnet20", "--memory", "--within", "0.5"], 2, "no amount of memory"),
         (["resnet20", "--within", "8GB"], 2, "are for --memory"),
-        (["--spec", "8x8x3: fc10", "--memory"], 2, "five answers"),
+        (["--spec", "8x8x3: fc10", "--memory"], 2, "six answers"),
         (["--spec", "8x8x3: fc10", "--size", "8"], 2, "are for a model"),
         (["resnet20", "--memory", "--batch", "0"], 2, "has no images"),
     ],
