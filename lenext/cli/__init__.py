@@ -21,6 +21,7 @@ VERBS = {
     "sweep": ("verb_sweep:sweep_settings", "train with every combination of settings, and compare"),
     "eval": ("verb_eval:evaluate_run", "judge a run on its test split"),
     "predict": ("verb_predict:predict_files", "classify image files with a run"),
+    "compare": ("verb_compare:compare_networks", "put runs beside each other, and beside the papers"),
     "report": ("verb_report:write_page", "write a run's report, one offline page"),
     "doctor": ("verb_doctor:diagnose", "tell what this machine has"),
     "demo": ("verb_demo:demonstrate", "train, judge and report two networks on Fashion-MNIST"),
