@@ -1,7 +1,8 @@
 """Multiply-accumulates of twenty networks by lenext and by four other counters, beside the right number.
 
 What is right: the products of convolutions, linear layers and matrix products, counted by torch's own counter of
-operators while the network runs (FlopCounterMode, halved); tests hold lenext to the papers. The others are asked for
+operators while the network runs (FlopCounterMode, halved). lenext counts the same operators, by formulas of its own for
+most: its column shows that they agree, and tests hold it to the papers and to sums by hand. The others are asked for
 "MACs" as their documentation says and count what they will: normalisation, activation and pooling, where they add them,
 are in the error.
 

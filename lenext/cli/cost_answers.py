@@ -13,6 +13,7 @@ from lenext.errors import UsageError
 from lenext.run import write_durably
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
     from torch.optim import Optimizer
 
@@ -73,8 +74,6 @@ def show_advice(subject: "Subject", *, json: bool) -> None:
 
 def show_effective(subject: "Subject", batch: int, *, json: bool) -> None:
     """What the middle of each map could see, and what moves it."""
-    import torch
-
     from lenext.costs.effective import effective_fields
     from lenext.costs.field import receptive_fields
     from lenext.models.classifier import Classifier
@@ -82,7 +81,7 @@ def show_effective(subject: "Subject", batch: int, *, json: bool) -> None:
     model, size = subject.model, subject.input_size
     maps = [one.name for one in receptive_fields(model, size) if len(one.output) == 3]
     named = model.places() if isinstance(model, Classifier) else [name for name in maps if name and "." not in name]
-    images = torch.randn(batch, *size, generator=torch.Generator().manual_seed(0))
+    images = _noise(subject, batch)
     found = effective_fields(model, images, [name for name in named if name in maps])
     if json:
         told = [{key: value for key, value in vars(one).items() if key != "gradient"} for one in found]
@@ -91,17 +90,23 @@ def show_effective(subject: "Subject", batch: int, *, json: bool) -> None:
         put(cost_text.effective_table(found))
 
 
-def show_latency(subject: "Subject", batch: int, form: Form) -> None:
-    """Where the time of a pass goes, and what of it the roofline explains."""
+def _noise(subject: "Subject", batch: int) -> "Tensor":
+    """The same every time, of the type of the network's weights."""
     import torch
 
+    kind = next((tensor.dtype for tensor in subject.model.parameters() if tensor.is_floating_point()), torch.float32)
+    return torch.randn(batch, *subject.input_size, generator=torch.Generator().manual_seed(0)).to(kind)
+
+
+def show_latency(subject: "Subject", batch: int, form: Form) -> None:
+    """Where the time of a pass goes, and what of it the roofline explains."""
     from lenext.cli import latency_text
     from lenext.costs.latency import measure_latency
     from lenext.costs.operators import count_cost
     from lenext.device import candidate_plans
 
     cost = count_cost(subject.model, subject.input_size, batch=batch)
-    images = torch.randn(batch, *subject.input_size, generator=torch.Generator().manual_seed(0))
+    images = _noise(subject, batch)
     found = measure_latency(subject.model, images, candidate_plans(), cost=cost)
     if form.json:
         put_json({"model": subject.name, "input_size": list(subject.input_size)} | latency_text.as_object(found))
@@ -117,7 +122,7 @@ def show_latency(subject: "Subject", batch: int, form: Form) -> None:
 
 def show_memory(subject: "Subject", batch: int, asked: Question, *, json: bool) -> None:
     """What a step holds, and the largest batches within a limit."""
-    from lenext.costs.hardware import find_hardware, least_seconds
+    from lenext.costs.hardware import find_hardware, seconds_at_peak
     from lenext.costs.memory import largest_batch, measure_memory
     from lenext.costs.operators import count_cost
     from lenext.training.config import OptimizerConfig
@@ -137,13 +142,13 @@ def show_memory(subject: "Subject", batch: int, asked: Question, *, json: bool) 
     if limit is not None:
         for use, train in (("training", True), ("inference", False)):
             largest[use] = largest_batch(network, image, limit, make_optimizer=make, train=train, precision=precision)
-    seconds = least_seconds(count_cost(network, image, batch=batch, train=True), card) if card else None
+    seconds = seconds_at_peak(count_cost(network, image, batch=batch, train=True), card) if card else None
     if json:
         told: dict[str, Any] = {"model": subject.name, "input_size": list(image), "optimizer": optimizer}
         told |= {"precision": precision, "batch": batch}
         told |= {f"{key}_bytes": value for key, value in vars(found).items() if key != "batch"}
         told |= {"limit_bytes": limit, "largest_batch": largest} if limit is not None else {}
-        put_json(told | ({"device": asked.device, "least_seconds": seconds} if card else {}))
+        put_json(told | ({"device": asked.device, "seconds_at_peak": seconds} if card else {}))
         return
     put(cost_text.memory_table(f"{subject.name}, {precision}", image, found, optimizer))
     if limit is not None:

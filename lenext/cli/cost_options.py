@@ -31,7 +31,7 @@ class Question:
     within
         With --memory, a limit such as 8GB or 500MB: the largest batches that stay within it.
     device
-        With --memory, a card of a small table, as gtx_580: its memory as the limit, and the least time of a step.
+        With --memory, a card of a small table, as gtx_580: its memory as the limit, and what a step takes at its peaks.
     """
 
     train: bool = False

@@ -159,15 +159,15 @@ def effective_table(found: "Sequence[EffectiveField]") -> str:
 
 
 def tell_card(card: "Hardware", found: "Memory", seconds: float) -> str:
-    """Whether a step fits a card, and the least that it takes there."""
+    """Whether a step fits a card, and what it would take at its peaks."""
     fits = "fits" if found.training <= card.memory else "does not fit"
     epoch = seconds * IMAGENET / found.batch
     used = f"; {card.used_for}" if card.used_for else ""
     return (
         f"{card.name} ({card.year}; {card.memory / 2**30:.0f} GiB, {card.flops / 1e12:.2f} TFLOP/s in float32, "
         f"{card.bandwidth / 1e9:.0f} GB/s{used}): a step of {found.batch:,} {fits}\n"
-        f"by its peaks a step takes {with_time_unit(seconds)} at least, an epoch of ImageNet's {IMAGENET:,} images "
-        f"{epoch / 3600:.2f} h"
+        f"at these peaks, operator by operator, a step takes {with_time_unit(seconds)}, "
+        f"an epoch of ImageNet's {IMAGENET:,} images {epoch / 3600:.2f} h"
     )
 
 
@@ -224,7 +224,9 @@ def flat_layers(cost: "Cost", fields: "Iterable[LayerField]") -> list[dict[str, 
 
 
 def tab_separated(rows: "Sequence[Mapping[str, str]]") -> str:
-    """A heading and the rows."""
+    """A heading and the rows; nothing where nothing was done."""
+    if not rows:
+        return ""
     return "\n".join("\t".join(line) for line in (rows[0], *(row.values() for row in rows)))
 
 

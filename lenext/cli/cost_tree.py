@@ -88,7 +88,7 @@ def _neighbours_alike(branches: Iterable[Branch]) -> list[list[Branch]]:
 
 def _figures(layers: "Sequence[LayerCost]") -> tuple[int, ...]:
     macs = sum(one.macs for one in layers)
-    trained = [sum(one.training_macs or 0 for one in layers)] if layers[0].training_macs is not None else []
+    trained = [sum(one.training_macs or 0 for one in layers)] if layers and layers[0].training_macs is not None else []
     return (sum(one.params for one in layers), macs, 2 * macs, sum(one.activations for one in layers), *trained)
 
 

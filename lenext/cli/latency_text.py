@@ -44,8 +44,8 @@ def _figures(layers: "list[LayerTime] | tuple[LayerTime, ...]", whole: float) ->
     by: dict[str, float] = {}
     for layer in layers:
         by[layer.bound_by] = by.get(layer.bound_by, 0.0) + layer.bound
-    return (with_time_unit(time), f"{time / whole:.0%}", with_time_unit(bound), max(by, key=lambda name: by[name]),
-            with_time_unit(time - bound))  # fmt: skip
+    share, most = f"{time / whole:.0%}" if whole else "", max(by, key=lambda name: by[name], default="")
+    return with_time_unit(time), share, with_time_unit(bound), most, with_time_unit(time - bound)
 
 
 def summary(heading: str, found: "Latency") -> str:

@@ -1,7 +1,8 @@
 """`lenext cost`: what a network, a run or a checkpoint costs, before anybody pays it."""
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lenext.cli import cost_answers
@@ -49,6 +50,8 @@ def show_cost(
         "a model or --spec is asked for, one of them": bool(model) == bool(spec),
         "--explain is for --spec": explain and not spec,
         "--size, --classes and --batch are for a model": bool(spec) and of_model,
+        "--batch is not for --advise": asked.advise and batch is not None,
+        "a batch has images": batch is not None and batch < 1,
         **_contradictions(asked, form, spec=bool(spec)),
         "an ONNX file is counted and not run, one image as it stands": model.endswith(".onnx")
         and (asked != LAYERS or bool(classes) or batch is not None),
@@ -63,7 +66,25 @@ def show_cost(
         from lenext.costs.subject import find_subject
 
         subject = find_subject(model, size=_sides(size), classes=classes, data=asked.latency or asked.effective)
-        _answer(subject, batch, asked, form)
+        with _fitting(subject):
+            _answer(subject, batch, asked, form)
+
+
+@contextlib.contextmanager
+def _fitting(subject: "Subject") -> Iterator[None]:
+    """A network of one's own says in torch's words that an image does not fit."""
+    from lenext.models.classifier import Classifier
+
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if isinstance(subject.model, Classifier):
+            raise
+        size = "x".join(map(str, subject.input_size))
+        why = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        raise UsageError(
+            f"cannot run {subject.name} on {size}", why=why, advice="--size 3x32x32, as it takes"
+        ) from error
 
 
 def _answer(subject: "Subject", batch: int | None, asked: Question, form: Form) -> None:
@@ -87,10 +108,11 @@ def _contradictions(asked: Question, form: Form, *, spec: bool) -> dict[str, boo
         "--spec, --memory, --latency, --effective, --advise and the layers are six answers": (
             spec + asked.memory + asked.latency + asked.effective + asked.advise + of_layers > 1
         ),
-        "--csv and --json are two forms": form.csv and form.json,
         "--plot draws into an .svg or a .png file": form.plot is not None and form.plot.suffix.lower() not in SUFFIXES,
         "--optimizer, --precision, --within and --device are for --memory": not asked.memory and asked.of_memory,
         "--within and --device are two limits": bool(asked.within and asked.device),
+        "--device knows float32 alone": bool(asked.device) and asked.precision == "bf16",
+        "--json, --csv and --depth are three forms": form.json + form.csv + (form.depth is not None) > 1,
     }
 
 

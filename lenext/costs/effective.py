@@ -3,6 +3,7 @@
 The field of field.py is what could be seen; most of what is seen lies in its middle (Luo et al. 2016).
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lenext.costs.field import receptive_fields
+from lenext.costs.meta import tensors_in
 from lenext.errors import UsageError
 
-LEAST = (
-    1 - 0.9545
-)  # of the largest gradient, which still counts: Luo et al. 2016, section 3, two deviations of a normal
+# Of the strongest gradient, that which still counts: two deviations of a normal. Luo et al. 2016, section 3, take the
+# centre's for the strongest, which it is over enough images.
+LEAST = 1 - 0.9545
 
 
 @dataclass(frozen=True)
@@ -38,28 +40,23 @@ def effective_fields(model: nn.Module, images: Tensor, names: Sequence[str]) -> 
 
     A module that did not run, or whose output is no map (N, C, height, width), is a UsageError.
     """
-    modules, outputs = dict(model.named_modules()), dict[str, Tensor]()
+    twin, outputs = copy.deepcopy(model).eval(), dict[str, Tensor]()  # hooks and modes of `model` stay its own
     seen = {field.name: field for field in receptive_fields(model, images.shape[1:])}
 
     def keep(name: str) -> None:
-        def hook(_: nn.Module, __: object, output: Tensor) -> None:
-            outputs[name] = output
+        def hook(_: nn.Module, __: object, output: object) -> None:
+            tensor = next(tensors_in((output,)), None)
+            if tensor is not None:
+                outputs[name] = tensor.clone()  # what follows may write into it
 
-        hooks.append(modules[name].register_forward_hook(hook))
+        twin.get_submodule(name).register_forward_hook(hook)
 
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
-    was_training = model.training
-    try:
-        for name in names:
-            keep(name)
-        pixels = images.clone().requires_grad_()
-        with torch.enable_grad():
-            model.eval()(pixels)
-            return [_field(name, outputs.get(name), pixels, seen[name].size if name in seen else ()) for name in names]
-    finally:
-        model.train(was_training)
-        for one in hooks:
-            one.remove()
+    for name in names:
+        keep(name)
+    pixels = images.clone().requires_grad_()
+    with torch.enable_grad():
+        twin(pixels)
+        return [_field(name, outputs.get(name), pixels, seen[name].size if name in seen else ()) for name in names]
 
 
 def _field(name: str, output: Tensor | None, pixels: Tensor, size: tuple[int, ...]) -> EffectiveField:

@@ -87,14 +87,16 @@ def _added_product(func: Any, bias: Tensor, a: Tensor, b: Tensor) -> Any:
 
 
 def _mean(func: Any, x: Tensor, sides: Sequence[int] | None, keep: bool = False) -> Any:
-    if not sides or not all(-x.ndim <= side < x.ndim for side in sides):
+    if not sides or not x.is_floating_point() or not all(-x.ndim <= side < x.ndim for side in sides):
         return None
     gone = {side % x.ndim for side in sides}
+    if len(gone) < len(sides):
+        return None
     shape = [1 if side in gone else size for side, size in enumerate(x.shape) if keep or side not in gone]
     return _contiguous(shape, x.dtype)
 
 
-def _norm(func: Any, x: Tensor, order: float, sides: Sequence[int] | None, keep: bool = False) -> Any:
+def _norm(func: Any, x: Tensor, order: float = 2, sides: Sequence[int] | None = None, keep: bool = False) -> Any:
     return _mean(func, x, sides, keep)
 
 
@@ -110,7 +112,7 @@ def _joined(func: Any, parts: Sequence[Tensor], side: int = 0) -> Any:
 
 def _stacked(func: Any, parts: Sequence[Tensor], side: int = 0) -> Any:
     shape = _shape_of_all(parts)
-    if not shape or len(shape) > 3:
+    if not shape or len(shape) > 3 or not -len(shape) - 1 <= side <= len(shape):
         return None
     shape.insert(side % (len(shape) + 1), len(parts))
     return _contiguous(shape, parts[0].dtype)

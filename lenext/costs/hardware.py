@@ -1,4 +1,4 @@
-"""Cards that networks were trained on, from their data sheets: does a step fit, and what is the least that it takes?"""
+"""Cards that networks were trained on, from data sheets: does a step fit, and what would it take at their peaks?"""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Hardware:
     used_for: str = ""
 
 
-# Peaks of the makers' data sheets; of cards in several sizes the one that the paper names.
+# NVIDIA's data sheets: float32 multiplied by ordinary cores; of cards in several sizes the one that the paper names.
 _CARDS = [
     Hardware("gtx_580", 2010, 3 * GIB, 192.4e9, 1.58e12, "AlexNet, two cards (Krizhevsky et al. 2012, section 5)"),
     Hardware("k40", 2013, 12 * GIB, 288e9, 4.29e12),
@@ -35,7 +35,7 @@ _CARDS = [
     Hardware("rtx_3060", 2021, 12 * GIB, 360e9, 12.7e12),
     Hardware("rtx_4090", 2022, 24 * GIB, 1008e9, 82.6e12),
     Hardware("h100", 2022, 80 * GIB, 3350e9, 66.9e12),
-    Hardware("h200", 2023, 141 * 10**9, 4800e9, 66.9e12),
+    Hardware("h200", 2023, 140 * GIB, 4800e9, 66.9e12),
 ]
 HARDWARE = {card.name: card for card in _CARDS}
 
@@ -49,15 +49,16 @@ def find_hardware(name: str) -> Hardware:
     return HARDWARE[name]
 
 
-def least_seconds(cost: Cost, card: Hardware) -> float:
-    """The least that one card takes for what was counted, by the roofline of each layer (Williams et al. 2009).
+def seconds_at_peak(cost: Cost, card: Hardware) -> float:
+    """What was counted, at a card's peaks: for each layer the longer of its arithmetic and its traffic.
 
-    Of a step of training, where it was counted: each product again for each gradient, and as many times the bytes.
-    Real programs take longer: kernels reach half of the peak at best, calls and the reading of images take their time.
+    The roofline (Williams et al. 2009) of float32, each operator by itself, convolutions as they are defined. Programs
+    reach half of it; tensor cores, fused operators and Winograd's convolutions go beyond it. Of a step of training,
+    where it was counted: a product moves its bytes again for each gradient, other layers once.
     """
     seconds = 0.0
     for layer in cost.layers:
         macs = layer.macs if layer.training_macs is None else layer.training_macs
-        times = macs / layer.macs if layer.macs else 1 if layer.training_macs is None else 2
+        times = macs / layer.macs if layer.macs else 1
         seconds += max(2 * macs / card.flops, times * layer.traffic_bytes / card.bandwidth)
     return seconds

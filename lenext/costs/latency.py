@@ -20,8 +20,9 @@ from lenext.device import SpeedPlan, fastest_plan, threads
 
 Bound = Literal["arithmetic", "memory", "overhead"]
 
-SIDE = 1024  # of the matrices that are multiplied for the peak
-STREAMS = (1 << 20, 8 << 20, 64 << 20)  # bytes read and written; the last is in no cache
+SIDES = (1024, 2048, 4096, 8192)  # of the matrices that are multiplied for the peak; the first that is long enough
+STREAMS = (1 << 20, 8 << 20, 64 << 20)  # bytes read and written; the last is in few caches
+LONG = 1e-3  # seconds that a measurement takes at least: launching and waiting are no part of a peak
 WARM_SECONDS, LEAST_PASSES, MOST_PASSES = 0.3, 5, 200
 
 
@@ -29,9 +30,9 @@ WARM_SECONDS, LEAST_PASSES, MOST_PASSES = 0.3, 5, 200
 class Peaks:
     """What this machine does at best under a plan.
 
-    flops: floating-point operations a second, of a product of two 1024x1024 matrices in the plan's precision.
-    bandwidths: bytes read and written a second, by the bytes that one addition goes over. call: seconds that a module
-    of one number takes.
+    flops: floating-point operations a second, of a product of two square matrices in the plan's precision. bandwidths:
+    bytes read and written a second, by the bytes that one addition goes over. call: seconds that a module of one number
+    takes.
     """
 
     flops: float
@@ -99,7 +100,13 @@ def measure_latency(
     cost = cost or count_cost(model, images.shape[1:], batch=len(images))
     with threads(plan.threads):
         peaks = measure_peaks(plan)
-        _repeat(lambda: _pass(twin, images, plan), WARM_SECONDS)
+
+        def warm() -> None:
+            _pass(twin, images, plan)
+            _pass(watched, images, plan)
+
+        _repeat(warm, WARM_SECONDS)
+        clock.begin()
         whole: list[float] = []
 
         def both() -> None:
@@ -108,11 +115,13 @@ def measure_latency(
             clock.next_pass()
 
         passes = _repeat(both, seconds)
-    own = {name: times[-passes:] for name, times in clock.passes.items()}
+    own = dict(clock.passes)
     ran = [layer for layer in cost.layers if layer.calls]
+    types = {tensor.dtype for tensor in model.parameters()}
+    halved = plan.precision == "bf16" and torch.float32 in types  # traffic is counted in the weights' own type
     rows = []
     for layer in ran:
-        moved = layer.traffic_bytes // (2 if plan.precision == "bf16" else 1)  # counted in the weights' own type
+        moved = layer.traffic_bytes // (2 if halved else 1)
         bound, bound_by = _bound(layer.flops, moved, layer.calls, peaks)
         rows.append(LayerTime(layer.name, *_quartiles(own.pop(layer.name)), bound, bound_by))
     between = statistics.median(map(sum, zip(*own.values(), strict=True))) if own else 0.0
@@ -123,23 +132,28 @@ def measure_peaks(plan: SpeedPlan) -> Peaks:
     """The highest rates of this machine under a plan, each the best of several: about a second."""
     kind = torch.bfloat16 if plan.precision == "bf16" else torch.float32
     with threads(plan.threads), torch.inference_mode():
-        a, b = (torch.rand(SIDE, SIDE, dtype=kind, device=plan.device) for _ in range(2))
-        product = torch.empty_like(a)
-        flops = 2 * SIDE**3 / _best(lambda: torch.mm(a, b, out=product), plan)
+        flops = 0.0
+        for side in SIDES:
+            a, b = (torch.rand(side, side, dtype=kind, device=plan.device) for _ in range(2))
+            product = torch.empty_like(a)
+            seconds = _best(lambda a=a, b=b, product=product: torch.mm(a, b, out=product), plan)  # type: ignore[misc]
+            flops = max(flops, 2 * side**3 / seconds)
+            if seconds > LONG:
+                break
         bandwidths = []
         for size in STREAMS:
             x = torch.rand(size // 8, device=plan.device)  # half is read, half is written
             y = torch.empty_like(x)
             bandwidths.append((size, size / _best(lambda x=x, y=y: torch.add(x, 1, out=y), plan)))  # type: ignore[misc]
         little, number = nn.ReLU(), torch.rand(1, device=plan.device)
-        call = _best(lambda: [little(number) for _ in range(100)], plan) / 100
+        call = _best(lambda: little(number), plan)
     return Peaks(flops, tuple(bandwidths), call)
 
 
 def _bound(flops: int, traffic: int, calls: int, peaks: Peaks) -> tuple[float, Bound]:
     limits: dict[Bound, float] = {
         "arithmetic": flops / peaks.flops,
-        "memory": traffic / peaks.bandwidth(traffic),
+        "memory": traffic / peaks.bandwidth(traffic // max(calls, 1)),
         "overhead": calls * peaks.call,
     }
     by = max(limits, key=lambda name: limits[name])
@@ -154,7 +168,7 @@ class _Clock:
         self._sums = dict.fromkeys(modules, 0.0)
         self._working: list[str] = []
         self._since = 0.0
-        self._wait: Callable[[], Any] = torch.cuda.synchronize if plan.device == "cuda" else lambda: None
+        self._device = plan.device
 
     def enter(self, name: str) -> None:
         self._charge()
@@ -164,6 +178,10 @@ class _Clock:
         self._charge()
         self._working.pop()
 
+    def begin(self) -> None:
+        """Forget the passes that warmed up."""
+        self._sums = dict.fromkeys(self._sums, 0.0)
+
     def next_pass(self) -> None:
         for name, own in self._sums.items():
             self.passes[name].append(own)
@@ -171,7 +189,7 @@ class _Clock:
 
     def _charge(self) -> None:
         """To the innermost module at work goes what has passed since the last change."""
-        self._wait()
+        _wait(self._device)
         now = time.perf_counter()
         if self._working:
             self._sums[self._working[-1]] += now - self._since
@@ -181,8 +199,15 @@ class _Clock:
 def _pass(model: nn.Module, images: Tensor, plan: SpeedPlan) -> None:
     with torch.inference_mode(), torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
         model(images)
-    if plan.device == "cuda":
+    _wait(plan.device)
+
+
+def _wait(device: str) -> None:
+    """Until an accelerator has done what it was given."""
+    if device == "cuda":
         torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
 
 
 def _repeat(work: Callable[[], object], seconds: float) -> int:
@@ -195,13 +220,18 @@ def _repeat(work: Callable[[], object], seconds: float) -> int:
 
 
 def _best(work: Callable[[], object], plan: SpeedPlan) -> float:
-    def waited() -> None:
-        work()
-        if plan.device == "cuda":
-            torch.cuda.synchronize()
+    """Seconds of one call: the best of ten measurements, each of as many calls as take LONG."""
 
-    waited()
-    return min(_seconds(waited) for _ in range(10))
+    def several(count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        _wait(plan.device)
+        return (time.perf_counter() - start) / count
+
+    several(1)
+    count = max(1, round(LONG / max(several(10), 1e-9)))
+    return min(several(count) for _ in range(10))
 
 
 def _seconds(work: Callable[[], object]) -> float:

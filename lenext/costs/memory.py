@@ -2,7 +2,8 @@
 
 A copy on the meta device runs the operators that a CPU would, in the same order, and its tensors live as long as real
 ones: each new storage is counted when it is made and when it is freed. What a kernel takes for itself while it works (a
-convolution's workspace, at most some MiB on a CPU) is no tensor, and is not counted.
+convolution's workspace, at most some MiB on a CPU) is no tensor, and is not counted. Attention is followed by its
+products one by one, which a CPU may fuse and then keeps less.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lenext.costs.meta import tensors_in
 from lenext.costs.operators import prepare_twin, require_gradients
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
@@ -155,20 +157,15 @@ def _statistics(func: Any, args: Any, found: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _in_precision(precision: Precision, twin: nn.Module, images: Tensor) -> Iterator[Tensor]:
-    """Within, the copy and its images are of a device that knows autocast, still without data."""
-    if precision == "float32":
-        yield images
-        return
-    with FakeTensorMode():
-        placed: dict[int, Tensor] = {}  # a tensor that two modules share stays one
-
-        def place(tensor: Tensor) -> Tensor:
-            like = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
-            return placed.setdefault(id(tensor), like)
-
-        twin._apply(place)
-        yield place(images)
+def _twin(
+    model: nn.Module, input_size: Sequence[int], batch: int, precision: Precision
+) -> Iterator[tuple[nn.Module, Tensor]]:
+    """A copy without data and its batch; in half precision of a device that knows autocast, to be used within."""
+    half = precision == "bf16"
+    with FakeTensorMode() if half else contextlib.nullcontext():
+        twin, image = prepare_twin(model, input_size, "cpu" if half else "meta")
+        require_gradients(twin, model)
+        yield twin, image.new_empty(batch, *image.shape[1:])
 
 
 def _autocast(precision: Precision) -> torch.autocast:
@@ -177,8 +174,7 @@ def _autocast(precision: Precision) -> torch.autocast:
 
 def _infer(model: nn.Module, input_size: Sequence[int], batch: int, precision: Precision) -> tuple[int, int]:
     """The most that is held, and all that is written."""
-    twin, image = prepare_twin(model, input_size)
-    with _in_precision(precision, twin, image.new_empty(batch, *image.shape[1:])) as images:
+    with _twin(model, input_size, batch, precision) as (twin, images):
         ledger = _Ledger([*twin.parameters(), *twin.buffers(), images])
         before = ledger.made
         with torch.no_grad(), ledger, _autocast(precision):
@@ -190,8 +186,10 @@ def _train(
     model: nn.Module, input_size: Sequence[int], batch: int, make: MakeOptimizer | None, precision: Precision
 ) -> dict[str, int]:
     """Take two steps, the second beside the optimiser's state, and return what `Memory` says of training."""
-    twin, images = _training_twin(model, input_size, batch)
-    with _in_precision(precision, twin, images) as images:
+    with _twin(model, input_size, batch, precision) as (twin, images):
+        for module in twin.train().modules():
+            if isinstance(module, DropPath):
+                vars(module)["drops_batch"] = lambda: False  # a batch that drops no branch needs most
         return _steps(twin, images, make, precision)
 
 
@@ -231,7 +229,7 @@ def _loss(model: nn.Module, images: Tensor) -> Tensor:
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     try:
         if not (isinstance(model, Classifier) and model.auxiliary):
-            return F.cross_entropy(model(images).flatten(1).float(), labels)
+            return F.cross_entropy(_scores(model(images)).flatten(1).float(), labels)
         found = model.features(images, [*(f"stages.{name}" for name in model.auxiliary), "head"])
         loss = F.cross_entropy(found["head"].float(), labels)
         for name, head in model.auxiliary.items():
@@ -247,13 +245,9 @@ def _loss(model: nn.Module, images: Tensor) -> Tensor:
     return loss
 
 
-def _training_twin(model: nn.Module, input_size: Sequence[int], batch: int) -> tuple[nn.Module, Tensor]:
-    twin, image = prepare_twin(model, input_size)
-    require_gradients(twin, model)
-    for module in twin.modules():
-        if isinstance(module, DropPath):
-            vars(module)["drops_batch"] = lambda: False  # a batch that drops no branch needs most
-    return twin.train(), image.new_empty(batch, *image.shape[1:])
+def _scores(output: Any) -> Tensor:
+    """The first tensor of what a network returns: some return their auxiliary scores, too."""
+    return next(tensors_in((output,)))
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -15,10 +15,11 @@ from lenext.errors import UsageError
 _ATOMS = frozenset([type(None), bool, int, float, str])
 
 
-def copy_to_meta(model: nn.Module) -> nn.Module:
+def copy_to_meta(model: nn.Module, device: str = "meta") -> nn.Module:
     """Deep copy whose tensors have shape and type but no data, and which has no hooks.
 
-    Lazy layers are a UsageError: they have no shapes yet.
+    device: where they are said to be; another than meta is for torch's fake tensors, under their mode. Lazy layers are
+    a UsageError: they have no shapes yet.
     """
     memo: dict[int, Any] = {}
     modules = list(model.modules())
@@ -28,7 +29,7 @@ def copy_to_meta(model: nn.Module) -> nn.Module:
             memo[id(module)] = object.__new__(type(module))
         for tensor in (*vars(module).values(), *module._parameters.values(), *module._buffers.values()):
             if isinstance(tensor, Tensor) and id(tensor) not in memo:  # or a plain attribute, which .to would leave
-                shape = _shape_of(tensor)
+                shape = _shape_of(tensor, device)
                 memo[id(tensor)] = nn.Parameter(shape, False) if isinstance(tensor, nn.Parameter) else shape
     for module in modules:
         if id(module) in memo:
@@ -71,7 +72,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     return kind() if kind in (set, list) and not value else copy.deepcopy(value, memo)
 
 
-def _shape_of(tensor: Tensor) -> Tensor:
+def _shape_of(tensor: Tensor, device: str) -> Tensor:
     if is_lazy(tensor):
         raise UsageError(
             "cannot count a network with lazy layers",
@@ -79,8 +80,8 @@ def _shape_of(tensor: Tensor) -> Tensor:
             advice="run one batch through the network, then count",
         )
     if type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided:
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    return torch.empty_like(tensor, device="meta", requires_grad=False)
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+    return torch.empty_like(tensor, device=device, requires_grad=False)
 
 
 def follow(modules: Mapping[str, nn.Module], enter: Callable[[str], Any], leave: Callable[[Any, Any], None]) -> None:

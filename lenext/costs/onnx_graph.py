@@ -27,12 +27,12 @@ _VIEWS = frozenset(["Constant", "Flatten", "Identity", "Reshape", "Shape", "Sque
 
 
 def count_onnx(path: Path, input_size: Sequence[int] = ()) -> Cost:
-    """Count one image through the first input of an ONNX file.
+    """Count one image, or the batch that the file fixes, through the first input of an ONNX file.
 
-    input_size: without the batch, for inputs whose sides the file leaves open; () where it names them all. Parameters
-    are all numbers that the file stores, constants and folded statistics among them. A file that cannot be read is a
-    DataError; a size that contradicts the file or a product whose shape cannot be inferred, a UsageError; without the
-    package `onnx`, a MachineError.
+    input_size: without the batch, for inputs whose sides the file leaves open; one number is height and width; () where
+    it names them all. Parameters are all numbers in the file's initialisers, statistics of batch norms among them, and
+    its constants of fractions. A file that cannot be read is a DataError; a size that contradicts the file or a product
+    whose shape cannot be inferred, a UsageError; without the package `onnx`, a MachineError.
     """
     try:
         import onnx
@@ -45,38 +45,39 @@ def count_onnx(path: Path, input_size: Sequence[int] = ()) -> Cost:
         model = inliner.inline_local_functions(onnx.load(path, load_external_data=False))
     except Exception as error:  # protobuf's own
         raise DataError(f"cannot read {path}", why=str(error), advice="a file of ONNX") from error
-    size = _fix_input(model.graph, tuple(input_size), path)
+    batch, size = _fix_input(model.graph, tuple(input_size), path)
     while True:  # shapes of some tensors are worked out from those of others
         inferred = shape_inference.infer_shapes(model, data_prop=True)
-        if not _work_out_constants(inferred, onnx):
-            return _Graph(inferred.graph, onnx).cost(size)
+        if not _work_out_shapes(inferred, onnx):
+            return _Graph(inferred.graph, onnx).cost(batch, size)
         model = inferred
 
 
-def _fix_input(graph: Any, size: Shape, path: Path) -> Shape:
-    """Write one image and its sides into the graph's input, and forget shapes that were inferred for others."""
+def _fix_input(graph: Any, size: Shape, path: Path) -> tuple[int, Shape]:
+    """Write the sides of an image into the graph's input, and forget shapes that were inferred for others."""
     stored = {one.name for one in graph.initializer}
-    sides = next(one for one in graph.input if one.name not in stored).type.tensor_type.shape.dim
+    inputs = [one for one in graph.input if one.name not in stored]
+    sides = inputs[0].type.tensor_type.shape.dim if inputs else ()
+    if not sides:
+        raise DataError(f"cannot count {path}", why="it has no input of known rank", advice="a file of a network")
     named = tuple(side.dim_value if side.HasField("dim_value") else 0 for side in sides)
-    wanted = (1, *(size or named[1:]))
+    told = (named[1], *size * 2) if len(size) == 1 and len(named) == 4 else size
+    wanted = (named[0] or 1, *(told or named[1:]))
     fits = len(wanted) == len(named) and all(own in (0, its) for own, its in zip(named[1:], wanted[1:], strict=False))
     if not fits or 0 in wanted:
-        told = "x".join(str(side) if side else "any" for side in named[1:])
-        raise UsageError(f"cannot count {path} on {size}", why=f"its image is {told}", advice="--size 3x224x224")
+        image = "x".join(str(side) if side else "any" for side in named[1:])
+        raise UsageError(f"cannot count {path} on {size}", why=f"its image is {image}", advice="--size 3x224x224")
     for side, value in zip(sides, wanted, strict=True):
         side.dim_value = value
     del graph.value_info[:]
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
-    return wanted[1:]
+    return wanted[0], wanted[1:]
 
 
-def _work_out_constants(model: Any, onnx: Any) -> int:
-    """Replace nodes that compute small constants, as shapes are, and return how many; ONNX infers through few."""
-    from onnx.reference import ReferenceEvaluator
-
-    graph, versions = model.graph, {one.domain: one.version for one in model.opset_import}
-    shapes = _shapes(graph)
+def _work_out_shapes(model: Any, onnx: Any) -> int:
+    """Replace nodes that compute small whole numbers, as shapes are, by these and return how many: ONNX follows few."""
+    graph, shapes = model.graph, _shapes(model.graph)
     known = {
         one.name: onnx.numpy_helper.to_array(one)
         for one in graph.initializer
@@ -85,23 +86,45 @@ def _work_out_constants(model: Any, onnx: Any) -> int:
     nodes, found = [], 0
     for node in graph.node:
         inputs = [name for name in node.input if name]
-        if node.op_type == "Shape" and node.input[0] in shapes and node.input[0] not in known:
-            values = {node.input[0]: np.broadcast_to(np.float32(0), shapes[node.input[0]])}
-        else:
-            values = {name: known[name] for name in inputs if name in known}
+        values = {name: known[name] for name in inputs if name in known}
+        if node.op_type == "Shape" and inputs[0] in shapes:
+            values = {inputs[0]: np.broadcast_to(np.float32(0), shapes[inputs[0]])}
         results: Sequence[Any] = ()
-        if node.op_type in _WORKED_OUT and all(name in values for name in inputs):
-            results = tuple(ReferenceEvaluator(node, opsets=versions).run(None, values))
-        if not results or max(result.size for result in results) > _SMALL:
+        if node.op_type in _WORKED_OUT and len(values) == len(set(inputs)):
+            results = _evaluated(node, values, model, onnx)
+        if (
+            node.op_type == "Constant"
+            or not results
+            or any(one.size > _SMALL or one.dtype.kind not in "biu" for one in results)
+        ):
+            known |= dict(zip(node.output, results, strict=False))
             nodes.append(node)
             continue
-        found += node.op_type != "Constant"
+        found += 1
         for name, result in zip(node.output, results, strict=True):
             known[name] = result
             nodes.append(onnx.helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(result)))
     del graph.node[:]
     graph.node.extend(nodes)
     return found
+
+
+def _evaluated(node: Any, values: Mapping[str, Any], model: Any, onnx: Any) -> Sequence[Any]:
+    """What a node computes by the rules of the file's own version of ONNX; () where that is not known."""
+    from onnx.reference import ReferenceEvaluator
+
+    helper = onnx.helper
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in values.items()
+    ]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
+    graph = helper.make_graph([node], "one", inputs, outputs)
+    try:
+        alone = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+        return tuple(np.asarray(one) for one in ReferenceEvaluator(alone).run(None, dict(values)))
+    except Exception:  # an operator that the evaluator lacks: the shapes behind it stay unknown
+        return ()
 
 
 def _shapes(graph: Any) -> dict[str, Shape]:
@@ -119,6 +142,7 @@ class _Graph:
 
     def __init__(self, graph: Any, onnx: Any) -> None:
         self.graph = graph
+        self.names: dict[str, int] = {}
         self.shapes = _shapes(graph)
         self.stored: dict[str, tuple[int, int]] = {}  # numbers and bytes of a tensor, given to the first that reads it
         self.bytes_each: dict[str, int] = {}
@@ -128,16 +152,25 @@ class _Graph:
                 self.bytes_each.setdefault(name, onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
         for tensor in graph.initializer:
             self.stored[tensor.name] = prod(tensor.dims), self._bytes(tensor.name)
+        for node in graph.node:
+            value = next((one.t for one in node.attribute if node.op_type == "Constant" and one.name == "value"), None)
+            if value is not None and onnx.helper.tensor_dtype_to_np_dtype(value.data_type).kind == "f":
+                name = node.output[0]
+                self.shapes[name] = tuple(value.dims)
+                self.stored[name] = prod(value.dims), self._bytes(name)
         self.attribute = onnx.helper.get_attribute_value
 
-    def cost(self, input_size: Shape) -> Cost:
+    def cost(self, batch: int, input_size: Shape) -> Cost:
         """All rows and their totals."""
         rows = [self._row(node) for node in self.graph.node]
+        if self.stored:  # read by no node here, but inside a branch or a loop, or by nobody
+            rows.append(self._unread())
         kept = tuple(row for row in rows if row.params or row.macs or row.activations or row.uncounted)
         return Cost(
             params=sum(row.params for row in kept),
             macs=sum(row.macs for row in kept),
             input_size=input_size,
+            batch=batch,
             weight_bytes=sum(row.weight_bytes for row in kept),
             uncounted=tuple(sorted({name for row in kept for name in row.uncounted})),
             activations=sum(row.activations for row in kept),
@@ -145,6 +178,13 @@ class _Graph:
             traffic_bytes=sum(row.traffic_bytes for row in kept),
             layers=kept,
         )
+
+    def _unread(self) -> LayerCost:
+        counts, sizes = zip(*self.stored.values(), strict=True)
+        return LayerCost(
+            name="(stored)", kind="Initializer", calls=0, output=(), params=sum(counts), macs=0, activations=0,
+            activation_bytes=0, weight_bytes=sum(sizes), traffic_bytes=0, uncounted=(),
+        )  # fmt: skip
 
     def _row(self, node: Any) -> LayerCost:
         attributes = {one.name: self.attribute(one) for one in node.attribute}
@@ -154,7 +194,7 @@ class _Graph:
         computes = macs is None and node.op_type not in _MOVES
         moved = [*(name for name in node.input if name in self.shapes), *written] if written else []
         return LayerCost(
-            name=(node.name or node.output[0]).strip("/").replace("/", "."),
+            name=self._name(node),
             kind=node.op_type,
             calls=1,
             output=self.shapes.get(node.output[0], ())[1:],
@@ -167,6 +207,12 @@ class _Graph:
             uncounted=(node.op_type,) if computes else (),
             convolutions=(convolution,) if convolution else (),
         )
+
+    def _name(self, node: Any) -> str:
+        """Dotted, as a module's, and each its own."""
+        name = (node.name or node.output[0]).strip("/").replace("/", ".")
+        self.names[name] = self.names.get(name, 0) + 1
+        return name if self.names[name] == 1 else f"{name} ({self.names[name]})"
 
     def _bytes(self, name: str) -> int:
         return prod(self.shapes[name]) * self.bytes_each.get(name, 4)

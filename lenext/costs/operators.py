@@ -136,8 +136,11 @@ def require_gradients(twin: nn.Module, model: nn.Module) -> None:
         mine.requires_grad_(its.requires_grad)
 
 
-def prepare_twin(model: nn.Module, input_size: Sequence[int]) -> tuple[nn.Module, Tensor]:
-    """A copy of the model without data, in evaluation mode, and an image for it; an impossible size is a UsageError."""
+def prepare_twin(model: nn.Module, input_size: Sequence[int], device: str = "meta") -> tuple[nn.Module, Tensor]:
+    """A copy of the model without data, in evaluation mode, and an image for it; an impossible size is a UsageError.
+
+    device: another is for torch's fake tensors, under their mode.
+    """
     size = tuple(input_size)
     if not size or min(size) < 1:
         raise UsageError(
@@ -145,13 +148,14 @@ def prepare_twin(model: nn.Module, input_size: Sequence[int]) -> tuple[nn.Module
             why="a size is positive whole numbers without the batch",
             advice="count_cost(model, (3, 224, 224))",
         )
-    twin = copy_to_meta(model).eval()
+    twin = copy_to_meta(model, device).eval()
     dtype = next((t.dtype for t in twin.parameters() if t.is_floating_point()), torch.float32)
-    return twin, torch.empty(1, *size, dtype=dtype, device="meta")
+    return twin, torch.empty(1, *size, dtype=dtype, device=device)
 
 
 def reason_not_counted(name: str) -> str:
     """Why an operator of `Cost.uncounted` has no multiply-accumulates, in two or three words."""
+    name = name.lower()  # ONNX writes Relu and MaxPool
     overloads = getattr(torch.ops.aten, name, None)
     if overloads and any(torch.Tag.pointwise in getattr(overloads, one).tags for one in overloads.overloads()):
         return "elementwise"
@@ -161,9 +165,13 @@ def reason_not_counted(name: str) -> str:
     return "no formula"
 
 
-_REASONS = {"norm": "normalisation", "pool": "pooling", "softmax": "normalisation", "hardswish": "elementwise"} | (
-    dict.fromkeys(("mean", "sum", "max", "min", "var", "std"), "reduction")
-)
+_REASONS = {
+    "einsum": "no formula",
+    "norm": "normalisation",
+    "pool": "pooling",
+    "softmax": "normalisation",
+    "hardswish": "elementwise",
+} | (dict.fromkeys(("mean", "sum", "max", "min", "var", "std"), "reduction"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +256,9 @@ class _Counter(MetaMode):
 
 def _gradients(func: Any, args: tuple[Any, ...]) -> int:
     """How many of an operator's factors get a gradient: none for an image, nor for weights that are not trained."""
-    operator = func.overloadpacket
-    skipped = operator in _ADDS
+    if not torch.is_grad_enabled():  # the network itself has said so; what it computes again is not counted
+        return 0
+    skipped = func.overloadpacket in _ADDS
     factors = [one for one in args[skipped : skipped + 2] if isinstance(one, Tensor)]
     return sum(one.requires_grad for one in factors)
 
@@ -276,6 +285,8 @@ def _layer(row: _Row, params: int, weight_bytes: int, auxiliary: bool) -> LayerC
 
 def _work_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, known: Known) -> _Work:
     operator = func.overloadpacket
+    if operator is torch.ops.aten._unsafe_view:  # a view, whatever its schema says
+        return _Work(0, 0, 0, 0, "", None)
     name = _plain_name(operator)
     macs = _macs(func, args, kwargs, result)
     results = list(tensors_in((result,)))
@@ -317,7 +328,7 @@ def _plain_name(operator: Any) -> str:
 
 # Operators that create, copy or move values; every other one is taken to compute, so that a new one shows itself.
 _MOVERS = """
-to_copy unsafe_view cat channel_shuffle clone constant_pad_nd copy embedding empty empty_like empty_strided fill
+to_copy cat channel_shuffle clone constant_pad_nd copy embedding empty empty_like empty_strided fill
 flip full full_like gather im2col index index_put index_select lift_fresh masked_fill new_empty new_empty_strided
 new_full new_ones new_zeros ones ones_like pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d
 reflection_pad3d repeat replication_pad1d replication_pad2d replication_pad3d roll scalar_tensor scatter
@@ -342,8 +353,9 @@ def _added_product_macs(_: Tensor, a: Tensor, b: Tensor, *__: Any, out: Tensor) 
 
 
 _ADDS = frozenset(
-    [torch.ops.aten.addmm, torch.ops.aten.baddbmm, torch.ops.aten.addmv, torch.ops.aten.addbmm]
-)  # whose first argument is no factor
+    [torch.ops.aten.addmm, torch.ops.aten.baddbmm, torch.ops.aten.addmv, torch.ops.aten.addbmm,
+     torch.ops.aten.addmm_, torch.ops.aten.baddbmm_, torch.ops.aten.addmv_, torch.ops.aten.addbmm_]
+)  # fmt: skip  # whose first argument is no factor
 
 # torch's own formulas cover what is not here (attention, scaled products), but take a tenth of a millisecond a call.
 _FORMULAS: dict[Any, Callable[..., int]] = {

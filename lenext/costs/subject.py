@@ -53,10 +53,17 @@ def cost_of(model: "nn.Module | str | PathLike[str]", input_size: Sequence[int] 
 def find_subject(text: str, *, size: Sequence[int] = (), classes: int = 0, data: bool = False) -> Subject:
     """Find a network without data by a name of the catalog, a run's or checkpoint's folder, or `file.py:factory`.
 
-    size: one number for height and width, or every side (channels, height, width); (): the paper's, the run's own, or
-    (3, 224, 224) for a factory. classes: of a network of the catalog; 0 for the paper's. A UsageError for what is none
-    of these, and for a factory that does not give a module. data: with weights, a run's own, others drawn by torch.
+    size: one number for height and width, both of them, or every side (channels, height, width); (): the paper's, the
+    run's own, or (3, 224, 224) for a factory. classes: of a network of the catalog; 0 for the paper's. data: with
+    weights, a run's own, others drawn by torch, the same every time. A UsageError for what is none of these, and for a
+    factory that does not give a module.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same weights every time, where they are drawn
+        return _found(text, size, classes, data=data)
+
+
+def _found(text: str, size: Sequence[int], classes: int, *, data: bool) -> Subject:
     place = torch.device("cpu" if data else "meta")
     file, colon, factory = text.rpartition(":")
     if colon and file.endswith(".py"):
@@ -78,8 +85,14 @@ def find_subject(text: str, *, size: Sequence[int] = (), classes: int = 0, data:
         with place:
             model = build(text, **({"num_classes": classes} if classes else {}))
         channels = model.config.in_channels
-    told = tuple(size)
-    return Subject(text, model, told if len(told) > 1 else (channels, *(told or (pixels,)) * 2))
+    return Subject(text, model, _sides(tuple(size), channels, pixels, isinstance(model, Classifier)))
+
+
+def _sides(told: tuple[int, ...], channels: int, pixels: int, of_images: bool) -> tuple[int, ...]:
+    """All sides of an input, of what was told of them."""
+    if len(told) < 2:
+        return channels, *((told or (pixels,)) * 2)
+    return (channels, *told) if len(told) == 2 and of_images else told
 
 
 def _made(file: Path, factory: str, place: torch.device) -> nn.Module:
@@ -87,20 +100,23 @@ def _made(file: Path, factory: str, place: torch.device) -> nn.Module:
     what, advice = f"cannot make a network by {file}:{factory}", "file.py:factory, a function without arguments"
     if not file.is_file():
         raise UsageError(what, why=f"there is no file {file}", advice=advice)
-    found = importlib.util.spec_from_file_location(file.stem, file)
+    name = f"lenext_factory_{file.stem}"
+    found = importlib.util.spec_from_file_location(name, file)
     assert found is not None and found.loader is not None  # the suffix is .py
     module = importlib.util.module_from_spec(found)
     beside = str(file.resolve().parent)
     sys.path.insert(0, beside)
+    sys.modules[name] = module  # dataclasses look there for their own module
     try:
         found.loader.exec_module(module)
         make = getattr(module, factory, None)
-        made = _run(make, place) if callable(make) else None
+        made = make if isinstance(make, nn.Module) else _run(make, place) if callable(make) else None
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         raise UsageError(what, why=why, advice=advice) from error
     finally:
         sys.path.remove(beside)
+        del sys.modules[name]
     if not callable(make):
         raise UsageError(what, why=f"the file has no function {factory}", advice=advice)
     if not isinstance(made, nn.Module):

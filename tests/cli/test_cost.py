@@ -130,10 +130,12 @@ def test_layers_are_drawn(lenext: Lenext, tmp_path: Path) -> None:
         (["resnet20", "--plot", "layers.pdf"], "an .svg or a .png file"),
         (["resnet20", "--memory", "--depth", "2"], "six answers"),
         (["resnet20", "--advise", "--train"], "six answers"),
-        (["resnet20", "--csv", "--json"], "two forms"),
+        (["resnet20", "--csv", "--json"], "three forms"),
         (["resnet20", "--size", "large"], "whole numbers of pixels"),
         (["resnet20", "--size", "0"], "positive whole numbers"),
-        (["resnet20", "--batch", "0"], "a batch of 0 has no images"),
+        (["resnet20", "--batch", "0"], "a batch has images"),
+        (["resnet20", "--json", "--depth", "2"], "three forms"),
+        (["resnet20", "--advise", "--batch", "2"], "not for --advise"),
         (["resnet20", "--within", "8GB"], "are for --memory"),
         (["--spec", "8x8x3: fc10", "--batch", "2"], "are for a model"),
         ([], "one of them"),
@@ -143,6 +145,25 @@ def test_what_cannot_be_answered_is_refused(lenext: Lenext, words: list[str], wh
     found = lenext("cost", *words)
     assert found.code == 2
     assert why in found.err
+
+
+def test_an_image_that_does_not_fit_a_network_of_ones_own_is_told(lenext: Lenext, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\nnet = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))\nnone = nn.Identity()\n"
+    )
+    found = lenext("cost", "mine.py:net")
+    assert found.code == 2 and "cannot run mine.py:net on 3x224x224" in found.err and "--size" in found.err
+    for words in ([], ["--depth", "0"], ["--latency", "--depth", "1"], ["--csv"]):
+        assert lenext("cost", "mine.py:none", "--size", "8", *words).code == 0
+
+
+def test_memory_has_the_documented_keys(lenext: Lenext) -> None:
+    answer = json.loads(lenext("cost", "lenet5_relu", "--memory", "--within", "1GB", "--json").out)
+    figures = ["weights", "gradients", "optimizer", "images", "activations", "saved", "inference", "training"]
+    assert list(answer) == [
+        "model", "input_size", "optimizer", "precision", "batch", *(f"{name}_bytes" for name in figures), "limit_bytes",
+        "largest_batch",
+    ]  # fmt: skip
 
 
 def test_advice_as_an_object(lenext: Lenext) -> None:

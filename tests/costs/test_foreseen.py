@@ -97,6 +97,9 @@ def test_what_torch_refuses_is_not_foreseen() -> None:
         (aten.cat.default, ([x, x], 4)),
         (aten.cat.default, ([x, empty(2, 8, 5)], 1)),
         (aten.stack.default, ([empty(2, 3), empty(2, 4)], 0)),
+        (aten.stack.default, ([empty(2, 3), empty(2, 3)], 5)),
+        (aten.mean.dim, (x, [2, -2])),
+        (aten.mean.dim, (x.to(torch.int64), [2])),
     ]
     for func, args in refused:
         assert foresee(func, args) is None, func
@@ -113,6 +116,14 @@ def test_powers_means_and_norms() -> None:
             found += assert_right(aten.mean.dim, x, dims, keep)
             found += assert_right(aten.linalg_vector_norm.default, x, 2, dims, keep)
     assert found > 200
+
+
+def test_a_norm_of_everything_and_of_complex_numbers_is_left_to_torch() -> None:
+    """torch leaves out arguments that are as usual; the norm of complex numbers is real."""
+    x = torch.empty(2, 3, device="meta")
+    assert foresee(aten.linalg_vector_norm.default, (x,)) is None
+    assert foresee(aten.linalg_vector_norm.default, (x, 1)) is None
+    assert foresee(aten.linalg_vector_norm.default, (x.to(torch.complex64), 2, [1])) is None
 
 
 def test_layer_norm() -> None:

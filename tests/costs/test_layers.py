@@ -327,3 +327,27 @@ def test_a_batch_costs_its_images_and_the_weights_once() -> None:
     assert many.traffic_bytes == 4 * (5 * (8 + 6) + 54)
     with pytest.raises(UsageError, match="no images"):
         count_cost(nn.Linear(8, 6), (8,), batch=0)
+
+
+def test_a_product_of_more_sides_is_written_once() -> None:
+    """torch ends it by a view that its schema does not call one."""
+    for model in (nn.Linear(8, 6, bias=False), nn.Linear(8, 6)):
+        found = count_cost(model, (5, 8))
+        assert found.activations == 30
+        assert found.traffic_bytes == 4 * (40 + 30 + found.params)
+
+
+def test_what_the_network_itself_does_not_train_has_no_backward_pass() -> None:
+    class Probe(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                y = self.body(x)
+            scores: Tensor = self.head(y)
+            return scores
+
+    found = rows(count_cost(Probe(), (4,), train=True))
+    assert (found["body"].training_macs, found["head"].training_macs) == (20, 2 * 15)

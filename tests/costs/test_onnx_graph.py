@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from lenext.costs.onnx_graph import count_onnx
-from lenext.costs.operators import Convolution
+from lenext.costs.operators import Convolution, count_cost, reason_not_counted
 from lenext.costs.subject import cost_of
 from lenext.errors import DataError, MachineError, UsageError
 from lenext.models.catalog import build
@@ -56,6 +56,46 @@ def test_open_sides_are_told_by_the_size(tmp_path: Path) -> None:
         assert cost_of(path, size).macs == cost_of(model, size).macs
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("opset", [11, 12, 17])
+def test_shapes_are_worked_out_by_the_rules_of_the_files_version(opset: int, tmp_path: Path) -> None:
+    """Up to 12 the sides that Unsqueeze adds are an attribute, not an input."""
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4 * 36, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.conv(x)
+            found: torch.Tensor = self.fc(y.view(y.size(0), -1))
+            return found
+
+    path = tmp_path / "flat.onnx"
+    axes = {"x": {0: "n", 2: "h", 3: "w"}}
+    torch.onnx.export(
+        Flat(),
+        (torch.zeros(1, 3, 8, 8),),
+        path,
+        dynamo=False,
+        opset_version=opset,
+        input_names=["x"],
+        dynamic_axes=axes,
+    )
+    found, network = count_onnx(path, (8,)), cost_of(Flat(), (3, 8, 8))
+    assert (found.macs, found.params) == (network.macs, network.params)
+    assert found.traffic_bytes == network.traffic_bytes
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_batch_that_the_file_fixes_is_counted_as_it_stands(tmp_path: Path) -> None:
+    model, path = build("lenet5_relu").eval(), tmp_path / "eight.onnx"
+    torch.onnx.export(model, (torch.zeros(8, 1, 28, 28),), path, dynamo=False)
+    found, network = count_onnx(path), count_cost(model, (1, 28, 28), batch=8)
+    assert (found.batch, found.macs, found.params) == (8, network.macs, network.params)
+    assert found.activations == network.activations
+
+
 def write(path: Path, nodes: list[Any], x: list[int], y: list[int], **weights: Any) -> Path:
     """A file of one input `x` and one output `y`."""
     stored = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in weights.items()]
@@ -93,10 +133,42 @@ def test_products_by_hand(tmp_path: Path) -> None:
     assert found.weight_bytes == 4 * found.params
 
 
+def test_products_of_turned_and_many_sided_factors(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="n"),
+        helper.make_node("Reshape", ["a", "shape"], ["b"], name="r"),
+        helper.make_node("Gemm", ["b", "v"], ["y"], name="t", transA=1),
+    ]
+    weights = {"w": (5, 6), "v": (12, 7)}
+    shape = numpy_helper.from_array(np.array([12, 6]), "shape")
+    path = write(tmp_path / "net.onnx", nodes, [1, 3, 4, 5], [6, 7], **weights)
+    model = onnx.load(path)
+    model.graph.initializer.append(shape)
+    onnx.save(model, path)
+    rows = {row.name: row.macs for row in count_onnx(path).layers}
+    assert (rows["n"], rows["t"]) == (3 * 4 * 6 * 5, 6 * 7 * 12)
+
+
+def test_what_is_stored_is_counted_wherever_it_is_read(tmp_path: Path) -> None:
+    """A factor behind a node that only moves it, a constant, one that nothing reads, and two nodes of one name."""
+    constant = numpy_helper.from_array(np.ones(4, np.float32))
+    nodes = [
+        helper.make_node("Identity", ["gamma"], ["g"], name="same"),
+        helper.make_node("Constant", [], ["c"], value=constant, name="k"),
+        helper.make_node("Mul", ["x", "g"], ["a"], name="same"),
+        helper.make_node("Add", ["a", "c"], ["y"], name="add"),
+    ]
+    found = count_onnx(write(tmp_path / "net.onnx", nodes, [1, 4], [1, 4], gamma=(4,), unread=(3, 3)))
+    assert found.params == 4 + 4 + 9
+    assert [row.name for row in found.layers] == ["same", "same (2)", "add", "(stored)"]
+
+
 def test_nodes_without_a_formula_are_named(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Softmax", ["a"], ["y"])]
     found = count_onnx(write(tmp_path / "net.onnx", nodes, [1, 4], [1, 4]))
     assert (found.macs, found.uncounted, found.activations) == (0, ("Relu", "Softmax"), 8)
+    reasons = {name: reason_not_counted(name) for name in ("Relu", "Softmax", "MaxPool", "ReduceMean", "Einsum")}
+    assert list(reasons.values()) == ["elementwise", "normalisation", "pooling", "reduction", "no formula"]
 
 
 def test_a_product_of_unknown_shape_is_told(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What can be asked for its cost. Oracle: the same network, counted as a module."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from lenext.costs.subject import find_subject
 from lenext.errors import UsageError
 
 MINE = """
+from __future__ import annotations
+from dataclasses import dataclass
 import torch
 from torch import nn
 from beside import WIDTH
@@ -31,7 +34,12 @@ def text():
 def broken():
     raise ValueError("no such width")
 
+@dataclass
+class Config:
+    width: int = 8
+
 number = 3
+ready = nn.Sequential(nn.Flatten(), nn.Linear(192, Config().width))
 """
 
 
@@ -49,7 +57,15 @@ def test_a_name_is_counted_as_its_paper_has_it_without_weights() -> None:
     assert lenext.cost("resnet50").macs == 4_089_184_256
     assert lenext.cost("resnet50", (3, 64, 96)).macs == count_cost(subject.model, (3, 64, 96)).macs
     assert find_subject("resnet50", size=(64,), classes=10).input_size == (3, 64, 64)
+    assert find_subject("resnet50", size=(64, 96)).input_size == (3, 64, 96)
     assert find_subject("lenet5").input_size == (1, 32, 32)
+
+
+def test_weights_are_drawn_the_same_every_time_and_nothing_else_is() -> None:
+    before = torch.get_rng_state()
+    first, second = (find_subject("lenet5_relu", data=True).model.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_module_is_counted_on_the_size_that_is_told() -> None:
@@ -79,6 +95,8 @@ def test_a_factory_of_a_file_is_counted_beside_its_neighbours(mine: Path) -> Non
     assert lenext.cost(f"{mine}:make", (3, 8, 8)).params == 8 * 28 + 10 * 289
     assert find_subject(f"{mine}:make").input_size == (3, 224, 224)
     assert lenext.cost(f"{mine}:reads_a_number", (3, 8, 8)).macs == 1920
+    assert lenext.cost(f"{mine}:ready", (3, 8, 8)).macs == 192 * 8
+    assert not [name for name in sys.modules if name.startswith("lenext_factory")]
 
 
 @pytest.mark.parametrize(
