@@ -10,10 +10,12 @@ no page.
 import contextlib
 import importlib
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -354,11 +356,12 @@ def differences(rows: Sequence[PaperRow]) -> str:
 
 
 def cost(name: str) -> str:
-    """What `lenext cost` prints of the network, with the command."""
+    """What `lenext cost` prints of the network on 120 columns, with the command."""
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        run_command(["cost", name])
-    return f"```console\n$ lenext cost {name}\n{printed.getvalue()}```"
+    wide = mock.patch.dict(os.environ, COLUMNS="120")
+    with wide, contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        run_command(["cost", name, "--depth", "2"])
+    return f"```console\n$ lenext cost {name} --depth 2\n{printed.getvalue()}```"
 
 
 def drawing(block: Block) -> str:

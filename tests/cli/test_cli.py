@@ -178,11 +178,11 @@ def test_models_json_has_the_keys_that_readers_rely_on(lenext: Lenext) -> None:
 
 
 def test_cost_of_a_network_of_other_classes_and_size(lenext: Lenext, trained: Path) -> None:
-    cost = json.loads(lenext("cost", "resnet20", "--classes", "5", "--size", "64", "--json").out)
+    cost = json.loads(lenext("cost", "resnet20", "--classes", "5", "--size", "64", "--json").out)["totals"]
     assert cost["params"] == 269_722 - 5 * 65
     assert cost["macs"] == 4 * 40_550_400 + 5 * 64
     assert cost["flops"] == 2 * cost["macs"]
-    assert json.loads(lenext("cost", "first", "--json").out)["params"] == 61_706
+    assert json.loads(lenext("cost", "first", "--json").out)["totals"]["params"] == 61_706
 
 
 def test_doctor_knows_where_the_data_is(lenext: Lenext) -> None:
