@@ -1,9 +1,13 @@
-"""One torch thread for every test, and a run that fails on a skip nobody listed."""
+"""One torch thread for every test, the command line, and a run that fails on a skip nobody listed."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
+
+from lenext.cli import main
 
 ALLOWED = Path(__file__).with_name("allowed_skips.txt")  # a line each: start of a test's node id, ": ", reason
 
@@ -27,3 +31,28 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if unlisted:
         reporter.write_line(f"\nskipped without a reason in {ALLOWED.name}: {', '.join(unlisted)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Lenext = Callable[..., Answer]
+
+
+@pytest.fixture
+def lenext(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lenext:
+    """Run a command in an empty folder, with an empty home of data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LENEXT_HOME", str(tmp_path / "home"))
+
+    def run(*words: str) -> Answer:
+        with pytest.raises(SystemExit) as end:
+            main(list(words))
+        captured = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Answer(end.value.code, captured.out, captured.err)
+
+    return run

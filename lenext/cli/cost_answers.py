@@ -35,23 +35,23 @@ def show_layers(subject: "Subject", batch: int, form: Form, *, train: bool) -> N
 
 def give_layers(name: str, cost: "Cost", fields: "Sequence[LayerField]", form: Form) -> None:
     """The layers in the form that was asked for, or that suits whoever reads."""
+    layers = cost_text.layer_objects(cost, fields)
     if form.plot is not None:
         from lenext.reporting.cost_plots import draw_layers
 
-        layers, heading = cost_text.layer_objects(cost, fields), cost_text.heading(name, cost)
-        write_durably(form.plot, draw_layers(layers, heading, form.plot.suffix[1:].lower()))
+        write_durably(form.plot, draw_layers(layers, cost_text.heading(name, cost), form.plot.suffix[1:].lower()))
         say(str(form.plot))
     if form.json:
         told = {"model": name, "input_size": list(cost.input_size), "batch": cost.batch}
         told |= {"totals": cost_text.totals_object(cost), "uncounted": list(cost.uncounted)}
-        put_json(told | {"layers": cost_text.layer_objects(cost, fields)})
+        put_json(told | {"layers": layers})
     elif form.csv:
-        put_csv(cost_text.flat_layers(cost, fields))
+        put_csv(cost_text.flat_layers(layers))
     elif form.depth is not None or sys.stdout.isatty():
         put(cost_text.layer_tree(cost, fields, TREE_DEPTH if form.depth is None else form.depth))
         put(cost_text.totals_table(name, cost))
     else:
-        put(cost_text.tab_separated(cost_text.flat_layers(cost, fields)))
+        put(cost_text.tab_separated(cost_text.flat_layers(layers)))
         say(cost_text.totals_table(name, cost))
 
 
@@ -75,17 +75,11 @@ def show_advice(subject: "Subject", *, json: bool) -> None:
 def show_effective(subject: "Subject", batch: int, *, json: bool) -> None:
     """What the middle of each map could see, and what moves it."""
     from lenext.costs.effective import effective_fields
-    from lenext.costs.field import receptive_fields
-    from lenext.models.classifier import Classifier
 
-    model, size = subject.model, subject.input_size
-    maps = [one.name for one in receptive_fields(model, size) if len(one.output) == 3]
-    named = model.places() if isinstance(model, Classifier) else [name for name in maps if name and "." not in name]
-    images = _noise(subject, batch)
-    found = effective_fields(model, images, [name for name in named if name in maps])
+    found = effective_fields(subject.model, _noise(subject, batch))
     if json:
         told = [{key: value for key, value in vars(one).items() if key != "gradient"} for one in found]
-        put_json({"model": subject.name, "input_size": list(size), "batch": batch, "places": told})
+        put_json({"model": subject.name, "input_size": list(subject.input_size), "batch": batch, "places": told})
     else:
         put(cost_text.effective_table(found))
 
@@ -114,9 +108,7 @@ def show_latency(subject: "Subject", batch: int, form: Form) -> None:
         put(latency_text.time_table(found, TREE_DEPTH if form.depth is None else form.depth))
         put(latency_text.summary(cost_text.heading(subject.name, cost), found))
     else:
-        put(
-            cost_text.tab_separated([{key: str(cell) for key, cell in row.items()} for row in latency_text.flat(found)])
-        )
+        put(cost_text.tab_separated(latency_text.flat(found)))
         say(latency_text.summary(cost_text.heading(subject.name, cost), found))
 
 

@@ -215,19 +215,17 @@ def layer_tree(cost: "Cost", fields: "Sequence[LayerField]", depth: int) -> str:
     return f"{table(rows, right=range(2, len(rows[0])))}\n{CONVENTION}"
 
 
-def flat_layers(cost: "Cost", fields: "Iterable[LayerField]") -> list[dict[str, str]]:
-    """Each layer as words for a table: exact, without what is no number, name or list of them."""
+def flat_layers(layers: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The layers' objects as words for a table: exact, without what is no number, name or list of them."""
     nested = ("convolutions", "gates", "start")
-    return [
-        {key: _cell(value) for key, value in one.items() if key not in nested} for one in layer_objects(cost, fields)
-    ]
+    return [{key: _cell(value) for key, value in one.items() if key not in nested} for one in layers]
 
 
-def tab_separated(rows: "Sequence[Mapping[str, str]]") -> str:
+def tab_separated(rows: Sequence[Mapping[str, Any]]) -> str:
     """A heading and the rows; nothing where nothing was done."""
     if not rows:
         return ""
-    return "\n".join("\t".join(line) for line in (rows[0], *(row.values() for row in rows)))
+    return "\n".join("\t".join(map(str, line)) for line in (rows[0], *(row.values() for row in rows)))
 
 
 def _cell(value: Any) -> str:

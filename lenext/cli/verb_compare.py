@@ -47,6 +47,8 @@ def compare_networks(
     """
     if out is not None and out.suffix.lower() not in FORMS:
         raise UsageError(f"cannot write {out}", why="it is .svg, .png or .html", advice=f"{out.stem}.svg")
+    if (dataset or protocol) and not papers:
+        raise UsageError("nothing to look up", why="--dataset and --protocol are of the papers", advice="add --papers")
     own = [read_run(run) for run in runs]
     sets = {data for data, _ in own}
     if len(sets) > 1:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lenext.costs.field import receptive_fields
 from lenext.costs.meta import tensors_in
 from lenext.errors import UsageError
+from lenext.models.classifier import Classifier
 
 # Of the strongest gradient, that which still counts: two deviations of a normal. Luo et al. 2016, section 3, take the
 # centre's for the strongest, which it is over enough images.
@@ -35,13 +36,19 @@ class EffectiveField:
     gradient: Tensor
 
 
-def effective_fields(model: nn.Module, images: Tensor, names: Sequence[str]) -> list[EffectiveField]:
+def effective_fields(model: nn.Module, images: Tensor, names: Sequence[str] | None = None) -> list[EffectiveField]:
     """Of the modules `names`, for images (N, C, height, width): in evaluation mode, with the weights as they are.
 
-    A module that did not run, or whose output is no map (N, C, height, width), is a UsageError.
+    names: unless told, the places of a Classifier, or the outermost modules of another, that give a map. A module that
+    did not run, or whose output is no map (N, C, height, width), is a UsageError.
     """
     twin, outputs = copy.deepcopy(model).eval(), dict[str, Tensor]()  # hooks and modes of `model` stay its own
     seen = {field.name: field for field in receptive_fields(model, images.shape[1:])}
+    if names is None:
+        places = (
+            model.places() if isinstance(model, Classifier) else [name for name in seen if name and "." not in name]
+        )
+        names = [name for name in places if name in seen and len(seen[name].output) == 3]
 
     def keep(name: str) -> None:
         def hook(_: nn.Module, __: object, output: object) -> None:

@@ -115,12 +115,13 @@ def measure_latency(
             clock.next_pass()
 
         passes = _repeat(both, seconds)
-    own = dict(clock.passes)
-    ran = [layer for layer in cost.layers if layer.calls]
+    own = clock.passes
     types = {tensor.dtype for tensor in model.parameters()}
     halved = plan.precision == "bf16" and torch.float32 in types  # traffic is counted in the weights' own type
     rows = []
-    for layer in ran:
+    for layer in cost.layers:
+        if not layer.calls:
+            continue
         moved = layer.traffic_bytes // (2 if halved else 1)
         bound, bound_by = _bound(layer.flops, moved, layer.calls, peaks)
         rows.append(LayerTime(layer.name, *_quartiles(own.pop(layer.name)), bound, bound_by))

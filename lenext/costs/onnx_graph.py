@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lenext.costs.operators import Convolution, Cost, LayerCost
+from lenext.costs.operators import Convolution, Cost, LayerCost, sum_up
 from lenext.errors import DataError, MachineError, UsageError
 
 Shape = tuple[int, ...]
@@ -166,18 +166,7 @@ class _Graph:
         if self.stored:  # read by no node here, but inside a branch or a loop, or by nobody
             rows.append(self._unread())
         kept = tuple(row for row in rows if row.params or row.macs or row.activations or row.uncounted)
-        return Cost(
-            params=sum(row.params for row in kept),
-            macs=sum(row.macs for row in kept),
-            input_size=input_size,
-            batch=batch,
-            weight_bytes=sum(row.weight_bytes for row in kept),
-            uncounted=tuple(sorted({name for row in kept for name in row.uncounted})),
-            activations=sum(row.activations for row in kept),
-            activation_bytes=sum(row.activation_bytes for row in kept),
-            traffic_bytes=sum(row.traffic_bytes for row in kept),
-            layers=kept,
-        )
+        return sum_up(kept, input_size, batch)
 
     def _unread(self) -> LayerCost:
         counts, sizes = zip(*self.stored.values(), strict=True)

@@ -113,7 +113,11 @@ def count_cost(model: nn.Module, input_size: Sequence[int], *, batch: int = 1, t
     images, counter = image.new_empty(batch, *image.shape[1:]), _Counter(twin, train=train)
     with torch.set_grad_enabled(train), counter:
         twin(images)
-    layers = counter.layers()
+    return sum_up(counter.layers(), input_size, batch, train=train)
+
+
+def sum_up(layers: tuple[LayerCost, ...], input_size: Sequence[int], batch: int, *, train: bool = False) -> Cost:
+    """The totals of rows; train: of what a step multiplies, too."""
     return Cost(
         params=sum(layer.params for layer in layers if not layer.auxiliary),
         macs=sum(layer.macs for layer in layers),

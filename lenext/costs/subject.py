@@ -38,16 +38,16 @@ def cost_of(model: "nn.Module | str | PathLike[str]", input_size: Sequence[int] 
 
     input_size: without the batch; a module's must be told, every other has its own.
     """
-    if not isinstance(model, nn.Module) and fspath(model).endswith(".onnx"):
-        return count_onnx(Path(model), input_size or ())
-    if not isinstance(model, nn.Module):
-        subject = find_subject(fspath(model), size=input_size or ())
-        return count_cost(subject.model, subject.input_size)
-    if input_size is None:
-        raise UsageError(
-            "cannot count a module on its own", why="its input has no size", advice="lenext.cost(model, (3, 224, 224))"
-        )
-    return count_cost(model, input_size)
+    if isinstance(model, nn.Module):
+        if input_size is None:
+            advice = "lenext.cost(model, (3, 224, 224))"
+            raise UsageError("cannot count a module on its own", why="its input has no size", advice=advice)
+        return count_cost(model, input_size)
+    text = fspath(model)
+    if text.endswith(".onnx"):
+        return count_onnx(Path(text), input_size or ())
+    subject = find_subject(text, size=input_size or ())
+    return count_cost(subject.model, subject.input_size)
 
 
 def find_subject(text: str, *, size: Sequence[int] = (), classes: int = 0, data: bool = False) -> Subject:

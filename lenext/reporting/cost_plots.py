@@ -1,10 +1,9 @@
 """The bar charts of the courses: what each layer holds, learns and multiplies, and how far it sees."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lenext.reporting.dots import styled_for_files
+from lenext.reporting.dots import figure_bytes, styled_for_files
 from lenext.reporting.plots import TRAIN_COLOUR, VALIDATION_COLOUR
 
 if TYPE_CHECKING:
@@ -42,9 +41,7 @@ def draw_layers(layers: Sequence[Mapping[str, Any]], heading: str, form: str) ->
                 _draw_bars(axes, [layer[key] for layer in ran])
             _dress(axes, title, unit)
         _name_layers(every[-1], [layer["name"] or "(network)" for layer in ran])
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format=form, dpi=150, metadata={"Date": None} if form == "svg" else {"Software": None})
-        return drawn.getvalue()
+        return figure_bytes(figure, form)
 
 
 def _draw_bars(axes: "Axes", values: Sequence[float]) -> None:

@@ -1,6 +1,7 @@
 """A drawing of groups of runs, as files: a point for each run, the mean and its interval for each group."""
 
 import contextlib
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,11 +59,18 @@ def draw_groups(groups: Mapping[str, Sequence[float]], *, label: str, percent: b
 
 
 def save_figure(figure: "Figure", stem: Path) -> list[Path]:
-    """Write `stem`.svg and `stem`.png, the same bytes for the same drawing, and return the two paths."""
-    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "png")]
-    figure.savefig(paths[0], metadata={"Date": None})
-    figure.savefig(paths[1], dpi=150, metadata={"Software": None})
+    """Write `stem`.svg and `stem`.png, and return the two paths."""
+    paths = [stem.with_name(f"{stem.name}.{form}") for form in ("svg", "png")]
+    for path in paths:
+        path.write_bytes(figure_bytes(figure, path.suffix[1:]))
     return paths
+
+
+def figure_bytes(figure: "Figure", form: str) -> bytes:
+    """The drawing as a file's content, "svg" or "png": the same bytes for the same drawing."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=form, dpi=150, metadata={"Date": None} if form == "svg" else {"Software": None})
+    return drawn.getvalue()
 
 
 def _draw_row(axes: "Axes", row: int, values: Sequence[float]) -> None:

@@ -3,7 +3,6 @@
 Errors are only ever compared under one protocol: the same data, the same way of looking at an image.
 """
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from markupsafe import Markup, escape
 from lenext import run as runs
 from lenext.errors import DataError
 from lenext.papers import load_papers
-from lenext.reporting.dots import INK, styled_for_files
+from lenext.reporting.dots import INK, figure_bytes, styled_for_files
 from lenext.reporting.plots import GRID_COLOUR, TRAIN_COLOUR, VALIDATION_COLOUR
 
 if TYPE_CHECKING:
@@ -107,9 +106,7 @@ def draw_landscape(points: Sequence[Point], title: str, form: str) -> bytes:
             _draw_point(axes, number, point)
         _name_points(axes, [*best, *(point for point in points if point.own and point not in best)])
         _dress(axes, title)
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format=form, dpi=150, metadata={"Date": None} if form == "svg" else {"Software": None})
-        return drawn.getvalue()
+        return figure_bytes(figure, form)
 
 
 def _draw_point(axes: "Axes", number: int, point: Point) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from lenext.cli import VERBS
 from lenext.data.sources import find_source
 
-from .conftest import Answer, Lenext
+from ..conftest import Answer, Lenext
 
 TRAIN = ("train", "digits", "--model", "lenet5_relu", "--epochs", "2", "--set", "training.threads=1")
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lenext.cli.cost_tree import with_unit
 
-from .conftest import Lenext
+from ..conftest import Lenext
 
 TREE = """\
 layer       what                 output  params   MACs  FLOPs  activations  FLOP/B  sees

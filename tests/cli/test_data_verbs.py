@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import Lenext
 from ..data.image_folders import write_folder
 from ..data.sample_crops import crops, saved
-from .conftest import Lenext
 
 
 @pytest.fixture(autouse=True)

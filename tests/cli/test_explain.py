@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import Lenext
+from ..conftest import Lenext
 
 
 def test_without_a_place_it_lists_those_that_can_be_drawn(lenext: Lenext) -> None:

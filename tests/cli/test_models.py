@@ -6,7 +6,7 @@ import pytest
 
 from lenext.papers import load_papers
 
-from .conftest import Lenext
+from ..conftest import Lenext
 
 ROWS = load_papers().values()
 

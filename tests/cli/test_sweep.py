@@ -13,7 +13,7 @@ import pytest
 
 from lenext import run as runs
 
-from .conftest import Lenext
+from ..conftest import Lenext
 
 SMALL = ("--model", "lenet5_relu", "--epochs", "1", "--set", "data.validation=1300", "--set", "training.batch_size=20",
     "--set", "training.threads=1", "--set", "training.precision=float32")  # fmt: skip

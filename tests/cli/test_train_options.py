@@ -13,9 +13,9 @@ from lenext import checkpoint as checkpoints
 from lenext import run as runs
 from lenext.config import read_toml
 
+from ..conftest import Answer, Lenext
 from ..experiment.photos import tree
 from ..experiment.pieces import bits, metrics, result, write_digits
-from .conftest import Answer, Lenext
 
 SMALL = ("--set", "data.validation=1300", "--set", "training.batch_size=20", "--set", "training.threads=1",
     "--set", "training.precision=float32")  # fmt: skip

@@ -13,8 +13,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from ..conftest import Lenext
 from ..weights.names import resnet18_tensors
-from .conftest import Lenext
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lenext.costs.field import receptive_fields
 from lenext.errors import UsageError
 from lenext.models.catalog import build
 
-from ..cli.conftest import Lenext
+from ..conftest import Lenext
 
 
 def chain(count: int, kernel: int = 3) -> nn.Sequential:

@@ -10,7 +10,7 @@ from lenext.costs.operators import count_cost
 from lenext.errors import UsageError
 from lenext.models.catalog import build
 
-from ..cli.conftest import Lenext
+from ..conftest import Lenext
 
 
 def test_a_layer_takes_the_longer_of_its_two_limits() -> None:

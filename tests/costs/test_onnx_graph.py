@@ -17,7 +17,7 @@ from lenext.costs.subject import cost_of
 from lenext.errors import DataError, MachineError, UsageError
 from lenext.models.catalog import build
 
-from ..cli.conftest import Lenext
+from ..conftest import Lenext
 
 
 def export(name: str, folder: Path, **options: Any) -> tuple[Path, Any]:
@@ -40,8 +40,8 @@ def test_an_exported_network_multiplies_as_much_as_the_network(name: str, tmp_pa
     found, network = count_onnx(path), cost_of(model, size)
     assert found.macs == network.macs
     assert found.input_size == size
-    for figure in ("params", "macs", "weight_bytes", "activations", "activation_bytes", "traffic_bytes"):
-        assert sum(getattr(row, figure) for row in found.layers) == getattr(found, figure)
+    own = {row.macs for row in network.layers if row.macs}
+    assert {row.macs for row in found.layers if row.macs} == own
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -20,9 +20,7 @@ from lenext.reporting.landscape import (
     run_point,
 )  # fmt: skip
 
-from ..cli.conftest import Lenext, lenext
-
-__all__ = ["lenext"]
+from ..conftest import Lenext
 
 IMAGENET = DATASETS["imagenet"]
 
@@ -116,6 +114,7 @@ def test_runs_lie_beside_the_papers_of_their_own_data(lenext: Lenext, tmp_path: 
         (["--papers", "--out", "all.pdf"], 2, ".svg, .png or .html"),
         (["one", "two"], 2, "judged on cifar10, mnist"),
         (["one", "--papers", "--dataset", "mnist"], 2, "the runs are on cifar10"),
+        (["one", "--protocol", "10-crop"], 2, "are of the papers"),
         (["absent"], 3, "run.json"),
     ],
 )
