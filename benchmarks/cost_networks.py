@@ -1,7 +1,6 @@
 """The twenty networks that the benchmarks of `lenext cost` run on: every kind of layer, the deepest, the largest."""
 
-import torch
-
+from lenext.costs.meta import without_data as building_without_data
 from lenext.models.catalog import build, get_config
 from lenext.models.classifier import Classifier
 
@@ -19,5 +18,5 @@ def image_of(name: str) -> tuple[int, int, int]:
 
 
 def without_data(name: str) -> Classifier:
-    with torch.device("meta"):
+    with building_without_data():
         return build(name)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lenext.costs.meta import MetaMode, follow, tensors_in
+from lenext.costs.meta import MetaMode, follow, tensors_in, uncollected
 from lenext.costs.operators import prepare_twin
 from lenext.costs.propagation import Call
 from lenext.costs.sight import Sight, see_image
@@ -40,6 +40,7 @@ class LayerField:
     unknown: tuple[str, ...] = ()
 
 
+@uncollected()
 def receptive_fields(model: nn.Module, input_size: Sequence[int]) -> tuple[LayerField, ...]:
     """The field of every module that the image (C, *sides) passes, in the order in which they end; the network is last.
 

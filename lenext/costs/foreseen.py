@@ -1,8 +1,8 @@
 """What some operators are certain to return, known without asking torch.
 
-torch decomposes these in Python to find a shape, at 0.2 to 0.8 ms each, and imports its compiler for the first, which
-takes a second. Arguments in another order than the usual two, or of several types, are left to torch. The stride of a
-side of one place means nothing, and may be another than torch's.
+torch decomposes these in Python to find a shape, at 0.2 to 0.8 ms each, and imports its compiler, or sympy, for the
+first, which takes a second. Arguments in another order than the usual two, or of several types, are left to torch. The
+stride of a side of one place means nothing, and may be another than torch's.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,6 +65,77 @@ def _spreads(small: Tensor, large: Tensor) -> bool:
     return fits and small.dtype == large.dtype and sum(size > 1 for size in small.shape) <= 1 < large.ndim
 
 
+def _convolution(func: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Any:
+    """In order, whatever order the images are in; transposed ones, and images without a batch, are left to torch."""
+    stride, padding, dilation, transposed, _, groups = geometry
+    sides = x.ndim - 2
+    if transposed or sides < 1 or weight.ndim != x.ndim or x.dtype != weight.dtype:
+        return None
+    out = weight.shape[0]
+    fits = weight.shape[1] * groups == x.shape[1] > 0 and out % groups == 0
+    if not fits or (bias is not None and (bias.shape != (out,) or bias.dtype != x.dtype)):
+        return None
+    strides, paddings, dilations = ([*one] * sides if len(one) == 1 else one for one in (stride, padding, dilation))
+    room = [
+        x.shape[side + 2] + 2 * paddings[side] - dilations[side] * (weight.shape[side + 2] - 1) for side in range(sides)
+    ]
+    if min(room) < 1:
+        return None
+    places = [(length - 1) // step + 1 for length, step in zip(room, strides, strict=True)]
+    return _contiguous((x.shape[0], out, *places), x.dtype)
+
+
+def _max_pool(
+    func: Any,
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    up: bool = False,
+) -> Any:
+    """The highest numbers, and the places where they were."""
+    shape = _pooled(x, kernel, stride, padding, dilation, up)
+    return shape and (shape, shape._replace(dtype=torch.int64))
+
+
+def _average_pool(
+    func: Any,
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    up: bool = False,
+    *_: Any,
+) -> Any:
+    return _pooled(x, kernel, stride, padding, (1,), up)
+
+
+def _pooled(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    up: bool,
+) -> Shape | None:
+    """In order, where the images are in that order alone; up: rounded up, but no window begins beyond the padding."""
+    if x.ndim != 4 or not x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
+        return None
+    if not (x.is_floating_point() and x.numel()):
+        return None
+    places = []
+    for side, length in enumerate(x.shape[2:]):
+        window, pad, hole = (one[side % len(one)] for one in (kernel, padding, dilation))
+        step = stride[side % len(stride)] if stride else window
+        room = length + 2 * pad - hole * (window - 1) - 1
+        if room < 0 or 2 * pad > window:
+            return None
+        count = (room + (step - 1 if up else 0)) // step + 1
+        places.append(count - (up and (count - 1) * step >= length + pad))
+    return _contiguous((*x.shape[:2], *places), x.dtype)
+
+
 def _batch_norm(func: Any, x: Tensor, _: Any, __: Any, mean: Any, ___: Any, training: bool, *____: Any) -> Any:
     """In evaluation: of the input's shape, and two empty places for statistics of the batch, which it does not take."""
     if training or not isinstance(mean, Tensor) or mean.shape != x.shape[1:2] or not _in_order(x):
@@ -84,6 +155,11 @@ def _layer_norm(func: Any, x: Tensor, normalized: Sequence[int], *_: Any) -> Any
 def _added_product(func: Any, bias: Tensor, a: Tensor, b: Tensor) -> Any:
     fits = a.shape[1:] == b.shape[:1] and bias.shape == b.shape[1:]
     return _contiguous((*a.shape[:1], *b.shape[1:]), a.dtype) if fits and a.dtype == b.dtype == bias.dtype else None
+
+
+def _product(func: Any, a: Tensor, b: Tensor) -> Any:
+    fits = a.shape[1:] == b.shape[:1] and a.dtype == b.dtype
+    return _contiguous((*a.shape[:1], *b.shape[1:]), a.dtype) if fits else None
 
 
 def _mean(func: Any, x: Tensor, sides: Sequence[int] | None, keep: bool = False) -> Any:
@@ -150,9 +226,13 @@ def _in_order(x: Tensor) -> bool:
 _FORESEEN: dict[Any, Callable[..., Any]] = {
     aten.add.Tensor: _elementwise,
     aten.add_.Tensor: _elementwise,
+    aten.convolution.default: _convolution,
+    aten.max_pool2d_with_indices.default: _max_pool,
+    aten.avg_pool2d.default: _average_pool,
     aten.native_batch_norm.default: _batch_norm,
     aten.native_layer_norm.default: _layer_norm,
     aten.addmm.default: _added_product,
+    aten.mm.default: _product,
     aten.mean.dim: _mean,
     aten.linalg_vector_norm.default: _norm,
     aten.cat.default: _joined,

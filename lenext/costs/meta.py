@@ -1,18 +1,57 @@
 """Running a copy of a network on the meta device: without data, quickly, and knowing which module is at work."""
 
+import contextlib
 import copy
+import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lenext.costs.foreseen import Shape, foresee
 from lenext.errors import UsageError
 
 _ATOMS = frozenset([type(None), bool, int, float, str])
+_DRAWS = frozenset(
+    [nn.init.kaiming_uniform_, nn.init.kaiming_normal_, nn.init.uniform_, nn.init.normal_, Tensor.uniform_,
+     Tensor.normal_, Tensor.fill_, Tensor.zero_]
+)  # fmt: skip
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leave tensors without data as they are where they would be filled."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _DRAWS:
+            tensor = args[0] if args else (kwargs or {})["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def without_data() -> Iterator[None]:
+    """Networks built inside lie on the meta device: in no time, as no weights are drawn either."""
+    with uncollected(), torch.device("meta"), _Undrawn():
+        yield
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Python looks for no garbage inside: the many objects of a network would have it look in vain, again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def copy_to_meta(model: nn.Module, device: str = "meta") -> nn.Module:

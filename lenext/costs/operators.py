@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
-from lenext.costs.meta import Known, MetaMode, copy_to_meta, follow, tensors_in
+from lenext.costs.meta import Known, MetaMode, copy_to_meta, follow, tensors_in, uncollected
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
 
@@ -99,6 +99,7 @@ class Cost:
     training_macs: int | None = None
 
 
+@uncollected()
 def count_cost(model: nn.Module, input_size: Sequence[int], *, batch: int = 1, train: bool = False) -> Cost:
     """Count a batch in evaluation mode on a copy without data; `model` itself is never run or changed.
 

@@ -3,6 +3,7 @@
 Whatever it is, it becomes a network, without data unless it is to be run, and the size of one image.
 """
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -15,12 +16,14 @@ import torch
 from torch import nn
 
 from lenext import checkpoint
+from lenext.costs.meta import without_data
 from lenext.costs.onnx_graph import count_onnx
 from lenext.costs.operators import Cost, count_cost
 from lenext.errors import UsageError
 from lenext.models.catalog import build, get_config
 from lenext.models.classifier import Classifier
 
+Place = Callable[[], contextlib.AbstractContextManager[None]]
 SIDE = 224  # pixels: of a factory's images, unless told otherwise
 
 
@@ -64,7 +67,7 @@ def find_subject(text: str, *, size: Sequence[int] = (), classes: int = 0, data:
 
 
 def _found(text: str, size: Sequence[int], classes: int, *, data: bool) -> Subject:
-    place = torch.device("cpu" if data else "meta")
+    place: Place = contextlib.nullcontext if data else without_data
     file, colon, factory = text.rpartition(":")
     if colon and file.endswith(".py"):
         if classes:
@@ -75,14 +78,14 @@ def _found(text: str, size: Sequence[int], classes: int, *, data: bool) -> Subje
         if classes:
             raise _fixed("a run's classes", "its network is trained for its own")
         loaded = checkpoint.load(checkpoint.find_folder(Path(text)))
-        with place:
+        with place():
             model = build(loaded.card.model, **loaded.card.changes)
         if data:
             checkpoint.load_weights(model, loaded.weights)
         channels, pixels = model.config.in_channels, loaded.card.preprocessing["size"][0]
     else:
         pixels = get_config(text).input_size
-        with place:
+        with place():
             model = build(text, **({"num_classes": classes} if classes else {}))
         channels = model.config.in_channels
     return Subject(text, model, _sides(tuple(size), channels, pixels, isinstance(model, Classifier)))
@@ -95,7 +98,7 @@ def _sides(told: tuple[int, ...], channels: int, pixels: int, of_images: bool) -
     return (channels, *told) if len(told) == 2 and of_images else told
 
 
-def _made(file: Path, factory: str, place: torch.device) -> nn.Module:
+def _made(file: Path, factory: str, place: Place) -> nn.Module:
     """What the factory returns; its file may import its neighbours."""
     what, advice = f"cannot make a network by {file}:{factory}", "file.py:factory, a function without arguments"
     if not file.is_file():
@@ -124,9 +127,9 @@ def _made(file: Path, factory: str, place: torch.device) -> nn.Module:
     return made
 
 
-def _run(make: Callable[[], Any], place: torch.device) -> Any:
+def _run(make: Callable[[], Any], place: Place) -> Any:
     try:
-        with place:
+        with place():
             return make()
     except Exception:  # some read numbers while they build, as torch.linspace(0, 0.1, 12)[3].item()
         return make()

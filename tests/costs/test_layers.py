@@ -1,5 +1,6 @@
 """Each module's own cost: rows that sum to the totals, and figures by hand."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lenext.costs import Cost, LayerCost, count_cost
-from lenext.costs.meta import MetaMode
+from lenext.costs.meta import MetaMode, without_data
 from lenext.costs.operators import Convolution, reason_not_counted
 from lenext.errors import UsageError
 from lenext.models.catalog import FAMILIES, build
@@ -351,3 +352,15 @@ def test_what_the_network_itself_does_not_train_has_no_backward_pass() -> None:
 
     found = rows(count_cost(Probe(), (4,), train=True))
     assert (found["body"].training_macs, found["head"].training_macs) == (20, 2 * 15)
+
+
+def test_networks_without_data_are_the_same_networks_and_the_collector_is_back() -> None:
+    with without_data():
+        assert not gc.isenabled()
+        network = build("resnet20")
+        real = torch.zeros(3, device="cpu").fill_(2)  # what has data is filled as ever
+    assert gc.isenabled() and real.tolist() == [2, 2, 2]
+    assert {name: (one.shape, one.dtype) for name, one in network.state_dict().items()} == {
+        name: (one.shape, one.dtype) for name, one in build("resnet20").state_dict().items()
+    }
+    assert all(one.is_meta for one in (*network.parameters(), *network.buffers()))
