@@ -24,12 +24,21 @@ class SpeedPlan:
 
     device: "cpu", "cuda" or "mps". precision: "float32" or "bf16" (autocast; weights stay float32).
     channels_last: memory format of images, which torch's convolutions are fastest in. threads: of torch on the CPU.
+    micro_batch: images of one forward and backward pass, 0 for all of a batch. compiled: by torch's compiler.
     """
 
     device: str
     precision: Literal["float32", "bf16"]
     channels_last: bool
     threads: int
+    micro_batch: int = 0
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        parts = [self.precision, f"{self.threads} thread{'s' * (self.threads > 1)}"]
+        parts += [] if self.channels_last else ["channels first"]
+        parts += [f"{self.micro_batch} images a pass"] if self.micro_batch else []
+        return ", ".join(parts + ["compiled"] * self.compiled)
 
 
 def candidate_plans(precision: Precision = "auto", thread_count: int = 0, device: str = "auto") -> list[SpeedPlan]:

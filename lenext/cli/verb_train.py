@@ -35,6 +35,7 @@ def train_network(
     run: Path | None = None,
     resume: Path | None = None,
     extend: Path | None = None,
+    plan: Path | None = None,
     report: bool = False,
     dry_run: bool = False,
     root: str = "",
@@ -71,6 +72,8 @@ def train_network(
         A run folder to go on with.
     extend
         A run folder to begin another run from, with --epochs in all.
+    plan
+        A run whose speed plan is followed, in place of timing how this machine trains fastest.
     report
         When it is trained, judge it on the test split and write the report.
     dry_run
@@ -86,8 +89,8 @@ def train_network(
     from lenext.data.sources import find_source
     from lenext.experiment.config import with_epochs
 
-    told = [*with_epochs(epochs), *_frozen(freeze), *(settings or [])]
-    fixed = bool(data or model or weights or freeze or recipe or seed or seeds or size or time or dry_run)
+    told = [*with_epochs(epochs), *_frozen(freeze), *_planned(plan), *(settings or [])]
+    fixed = bool(data or model or weights or freeze or recipe or seed or seeds or size or time or dry_run or plan)
     if resume is not None and not (fixed or epochs is not None or run or extend):
         _finish([_resume(resume, told, root)], report, json)
     elif extend is not None and epochs is not None and not (fixed or settings or resume):
@@ -163,11 +166,10 @@ class Job:
             beginning = self.prepare(seed)
             whole = whole or free_name(Path("runs"), f"{Path(self.source.name).stem}-{beginning.experiment.model}")
             place = whole / f"seed-{seed}" if series else whole
-            command = command_line(beginning.experiment, self.settings, beginning.plan.threads)
+            command = command_line(beginning.experiment, self.settings, vars(beginning.plan))
             session = create(beginning, place, command=command)
             train, held_out = len(session.parts.train), len(session.parts.validation)
-            threads = f"{session.plan.threads} thread{'s' * (session.plan.threads > 1)}"
-            say(f"run {place}: {train:,} training images, {held_out:,} held out, {session.plan.precision}, {threads}")
+            say(f"run {place}: {train:,} training images, {held_out:,} held out, {session.plan}")
             if not session.experiment.training.loss.uses_labels:
                 say("no labels are used: the last epoch's network is kept, for --weights to begin from")
             elif not held_out:
@@ -271,6 +273,15 @@ def _tell_forecast(beginning: "Beginning", json: bool) -> None:
 def _frozen(places: str) -> list[str]:
     names = ", ".join(f'"{place.strip()}"' for place in places.split(",") if place.strip())
     return [f"training.freeze=[{names}]"] if names else []
+
+
+def _planned(run: Path | None) -> list[str]:
+    """The settings that repeat a run's plan."""
+    if run is None:
+        return []
+    from lenext.experiment.config import plan_settings
+
+    return [f"{key}={value}" for key, value in plan_settings(load_run(run)["speed_plan"]).items()]
 
 
 def _seconds(text: str) -> float:

@@ -116,14 +116,26 @@ def own_key(setting: str) -> str:
     return f"network.{setting.removeprefix('model.')}" if setting.startswith("model.") else setting
 
 
-def command_line(experiment: Experiment, settings: Sequence[str], thread_count: int) -> str:
+def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under which a run follows the plan of a `run.json`: with the threads told, nothing is timed."""
+    told: dict[str, Any] = {"training.threads": plan["threads"]}
+    if not plan["channels_last"]:
+        told["training.memory_format"] = "contiguous"
+    if plan.get("micro_batch"):
+        told["training.micro_batch"] = plan["micro_batch"]
+    if plan.get("compiled"):
+        told["training.compile"] = "always"
+    return told
+
+
+def command_line(experiment: Experiment, settings: Sequence[str], plan: Mapping[str, Any]) -> str:
     """The command that makes the run again, into a folder of its own choice, to the same bits on the same machine."""
     words = ["lenext", "train", experiment.data.name, "--model", experiment.model, "--recipe", experiment.recipe]
     words += ["--weights", experiment.weights] if experiment.weights else []
     words += ["--root", experiment.data.root] if experiment.data.root else []
     words += ["--size", str(experiment.size), "--epochs", str(experiment.training.epochs)]
     words += ["--seed", str(experiment.seed)]
-    pinned = {"training.threads": thread_count}
+    pinned = plan_settings(plan)
     if experiment.training.steps:
         pinned["training.steps"] = experiment.training.steps
     kept = [s for s in settings if s.partition("=")[0].strip() not in (*pinned, "training.epochs", "seed")]

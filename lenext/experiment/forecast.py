@@ -24,6 +24,7 @@ from lenext.experiment.session import card_of, enough_memory, is_validated, step
 from lenext.models.parts import DropPath
 from lenext.training.loop import TrainState, forward, train_epoch
 from lenext.training.optim import state_copies
+from lenext.training.planning import follow_plan
 
 TRIAL_SECONDS = 3.0  # of training steps, cold and warm each
 TRIAL_STEPS = 20  # at most
@@ -118,6 +119,7 @@ def measure_pace(beginning: Beginning) -> Pace:
     """
     with threads(beginning.plan.threads):
         state = copy.deepcopy(beginning.state)
+        follow_plan(state.objective, beginning.plan)  # a copy is not compiled
         first = _seconds_a_step(beginning, state)
         later = _seconds_a_step(beginning, state)
         fits = _train_bytes(beginning) <= beginning.experiment.data.cache << 20

@@ -20,18 +20,28 @@ from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
 from lenext.data.store import Store
 from lenext.data.task import Task
-from lenext.device import SpeedPlan, candidate_plans
+from lenext.device import SpeedPlan
 from lenext.experiment.config import Experiment, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
 from lenext.experiment.progression import require_progression
-from lenext.experiment.session import Session, changes, enough_memory, is_validated, newest, snapshot, steps_of_an_epoch
+from lenext.experiment.session import (
+    Session,
+    changes,
+    enough_memory,
+    is_validated,
+    newest,
+    snapshot,
+    steps_of_an_epoch,
+    total_steps,
+)
 from lenext.models.catalog import build
 from lenext.models.init import initialise
 from lenext.training.config import TrainingConfig
 from lenext.training.finetune import adopt, freeze
-from lenext.training.loop import TrainState, choose_plan
+from lenext.training.loop import TrainState
 from lenext.training.objective import Objective, class_weights
 from lenext.training.optim import follow_parameters, make_optimizer
+from lenext.training.planning import Choice, choose_plan, follow_plan
 
 
 @dataclass(frozen=True)
@@ -79,10 +89,13 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
         head = f"head {len(start_from.card.classes)} -> {parts.task.num_classes} made new" if fresh else "head kept"
         said.append(f"{count - len(fresh)} of {count} tensors from {experiment.weights}; {head}")
     with enough_memory(experiment.training):
-        plan = _choose(experiment, parts, state)
-        state.objective.to(plan.device)
+        choice = _choose(experiment, parts, state)
+        plan = choice.plan
+        follow_plan(state.objective, plan)
         follow_parameters(state.optimizer)
         begin_average(state, experiment.training)
+    if choice.tried:
+        said.append(f"plan: {plan}; the fastest of {len(choice.tried)} that were timed in {choice.spent:.1f} s")
     return Beginning(experiment, source, stores, parts, state, plan, facts, tuple(said))
 
 
@@ -141,7 +154,7 @@ def start(experiment: Experiment, source: Source, run: Path, *, settings: Sequen
     """Prepare a run and create its folder."""
     runs.refuse_existing(run)
     beginning = prepare(experiment, source)
-    return create(beginning, run, command=command_line(experiment, settings, beginning.plan.threads))
+    return create(beginning, run, command=command_line(experiment, settings, vars(beginning.plan)))
 
 
 def train(  # noqa: PLR0913  # an option of the command line each
@@ -197,9 +210,10 @@ def begin_average(state: TrainState, config: TrainingConfig) -> None:
         state.average = copy.deepcopy(state.objective.classifier).requires_grad_(False).eval()
 
 
-def _choose(experiment: Experiment, parts: Parts, state: TrainState) -> SpeedPlan:
+def _choose(experiment: Experiment, parts: Parts, state: TrainState) -> Choice:
     config = experiment.training
     count = min(config.batch_size, len(parts.train))
     order = epoch_order(parts.train, seed=0, epoch=0, balanced=config.sampling == "balanced")[:count]
     first = train_batches(parts.train, parts.preprocessing, parts.variation, order, seed=0, epoch=0, batch_size=count)
-    return choose_plan(state.objective, next(first), candidate_plans(config.precision, config.threads))
+    passes = config.accumulate * total_steps(config, len(parts.train))
+    return choose_plan(state.objective, next(first), config, passes)

@@ -20,6 +20,7 @@ from lenext.experiment.opening import Beginning, begin_average, create, fresh_st
 from lenext.experiment.session import DECODER, TRAINED, Session, newest, steps_of_an_epoch
 from lenext.training.loop import Progress
 from lenext.training.optim import load_optimizer_tensors
+from lenext.training.planning import follow_plan
 
 MACHINE = ("data.workers", "data.cache", "training.save_seconds")  # change no bit of the result, and so may differ
 
@@ -115,7 +116,7 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     checkpoints.load_weights(state.objective.classifier, trained or loaded.weights)
     if state.objective.decoder is not None:
         state.objective.decoder.load_state_dict(decoder)
-    state.objective.to(plan.device)
+    follow_plan(state.objective, plan)
     begin_average(state, experiment.training)
     if state.average is not None:
         checkpoints.load_weights(state.average, loaded.weights)

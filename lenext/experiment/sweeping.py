@@ -244,7 +244,7 @@ def open_session(sweep: Sweep, planned: Planned, source: Source, root: str = "")
     if planned.status() != "missing":
         return resume(planned.run, root=root, source=source)
     beginning, settings = prepare_variant(sweep, planned, source, root)
-    command = command_line(beginning.experiment, settings, beginning.plan.threads)
+    command = command_line(beginning.experiment, settings, vars(beginning.plan))
     return create(beginning, planned.run, command=command)
 
 

@@ -167,8 +167,10 @@ class TrainingConfig:
     of the running average of the weights that is judged and kept, 0 for none. clip: gradient norm above which gradients
     are scaled down, 0 for never. drop_path: the network's own rates from the beginning, or rising to them from 0 over
     the run. patience: epochs without a better validation score after which training ends, 0 for
-    never. precision: "auto" is bf16 where the hardware multiplies it, else float32. threads: of the CPU, 0 to time one
-    against all before the first step. save_seconds: the longest training that a crash can cost.
+    never. precision: "auto" is bf16 where the hardware multiplies it, else float32. threads: of the CPU; 0 to measure,
+    before the first step, how this machine trains fastest, which then decides what is left open of memory_format (of
+    images), micro_batch (images of one forward and backward pass, 0 for open; only where no image of a batch changes
+    another's result) and compile (by torch's compiler). save_seconds: the longest training that a crash can cost.
     """
 
     epochs: int = 1
@@ -183,6 +185,9 @@ class TrainingConfig:
     patience: int = 0
     precision: Literal["auto", "float32", "bf16"] = "auto"
     threads: int = 0
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
+    micro_batch: int = 0
+    compile: Literal["auto", "always", "never"] = "auto"
     clip: float = 0.0
     save_seconds: float = 60.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -194,7 +199,7 @@ class TrainingConfig:
         _require(0 <= self.average < 1, "0 <= average < 1", self.average)
         for name in ("epochs", "batch_size", "accumulate"):
             _require(getattr(self, name) >= 1, f"{name} is at least 1", getattr(self, name))
-        for name in ("steps", "patience", "threads", "clip", "save_seconds"):
+        for name in ("steps", "patience", "threads", "micro_batch", "clip", "save_seconds"):
             _require(getattr(self, name) >= 0, f"{name} is not negative", getattr(self, name))
 
 

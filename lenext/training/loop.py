@@ -1,6 +1,5 @@
 """The loop: forward, backward, update, on one screen. Whoever iterates it logs, saves or breaks."""
 
-import copy
 import dataclasses
 import math
 import time
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lenext.data.batches import Batch
-from lenext.device import SpeedPlan, fastest_plan
+from lenext.device import SpeedPlan
 from lenext.errors import DivergedError
 from lenext.models.classifier import Classifier
 from lenext.rng import seed_network
@@ -121,16 +120,18 @@ def update(
     """Make one update; return the loss, the images that were right and the gradient's norm, all before it."""
     objective, optimizer, step = state.objective, state.optimizer, state.progress.step
     looks: list[tuple[float, int, float]] = []
+    images = sum(len(batch.targets) for batch in group)
 
     def look() -> float:
         """Forward and backward: once, or wherever a line search (L-BFGS) asks, on the same batches and noise."""
         optimizer.zero_grad(set_to_none=True)
         loss, correct = 0.0, 0
-        for micro_step, batch in enumerate(group):
+        for micro_step, piece in enumerate(piece for batch in group for piece in pieces(batch, plan.micro_batch)):
             seed_network(seed, step, micro_step)
-            outcome, targets = forward(objective, batch, plan)
-            (outcome.loss / len(group)).backward()
-            loss += float(outcome.loss.detach()) / len(group)
+            outcome, targets = forward(objective, piece, plan)
+            share = len(targets) / images
+            (outcome.loss * share).backward()
+            loss += float(outcome.loss.detach()) * share
             correct += objective.hits(outcome.scores, targets)
         norm = clip_gradients(objective, config.clip)
         if not looks and not (math.isfinite(loss) and math.isfinite(norm)):
@@ -152,16 +153,12 @@ def forward(objective: Objective, batch: Batch, plan: SpeedPlan) -> tuple[Outcom
         return objective(images, targets), targets
 
 
-def choose_plan(objective: Objective, batch: Batch, plans: list[SpeedPlan]) -> SpeedPlan:
-    """Time forward and backward on a copy of the objective and return the fastest plan; nothing else changes."""
-
-    def step(plan: SpeedPlan) -> None:
-        twin = copies.get(plan.device) or copies.setdefault(plan.device, copy.deepcopy(objective).to(plan.device))
-        forward(twin.train(), batch, plan)[0].loss.backward()
-
-    copies: dict[str, Objective] = {}
-    with torch.random.fork_rng():
-        return fastest_plan(plans, step)
+def pieces(batch: Batch, images: int) -> Iterator[Batch]:
+    """The batch in parts of so many images, what is left over being the last; 0 for the whole."""
+    step = images or len(batch.targets)
+    for start in range(0, len(batch.targets), step):
+        part = slice(start, start + step)
+        yield Batch(batch.images[part], batch.targets[part], batch.samples[part])
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from lenext.device import SpeedPlan
 from lenext.errors import DivergedError
 from lenext.rng import seed_network
 from lenext.training.config import OptimizerConfig, ScheduleConfig, TrainingConfig
-from lenext.training.loop import Progress, choose_plan, clip_gradients, train_epoch
+from lenext.training.loop import Progress, clip_gradients, train_epoch
 from lenext.training.schedule import rate_factor
 
 from .pieces import BF16, PLAN, Noisy, batches, make_state, resnet20, run_steps, same_bits, tensors
@@ -212,40 +212,3 @@ def test_a_network_learns_the_digits_it_is_shown() -> None:
     config = TrainingConfig(optimizer=OptimizerConfig(rate=0.05))
     losses = [step.loss for step in run_steps(state, data, config)]
     assert losses[-1] < 0.1 * losses[0]
-
-
-# --- the speed plan -------------------------------------------------------------------------------------------------
-
-
-def test_choosing_a_plan_leaves_weights_buffers_gradients_modes_and_random_numbers_alone() -> None:
-    state = make_state()
-    run_steps(state, batches(1))
-    state.objective.classifier.stem.eval()
-    before, gradients = tensors(state), [value.grad.clone() for value in state.objective.parameters()]  # type: ignore[union-attr]
-    modes = [module.training for module in state.objective.modules()]
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    plans = [PLAN, dataclasses.replace(PLAN, channels_last=True)]
-    assert choose_plan(state.objective, batches(1)[0], plans) in plans
-    assert torch.equal(torch.rand(3), expected)
-    assert same_bits(tensors(state), before)
-    after = [value.grad for value in state.objective.parameters()]
-    assert all(b is not None and torch.equal(a, b) for a, b in zip(gradients, after, strict=True))
-    assert [module.training for module in state.objective.modules()] == modes
-
-
-def test_plan_is_timed_on_the_network_itself_in_training_mode() -> None:
-    """A network that fails when it trains makes the choice fail; one plan alone is not timed."""
-
-    class Failing(Noisy):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            if self.training:
-                raise ArithmeticError("trained")
-            return super().forward(images)
-
-    state = make_state(Failing())
-    plans = [PLAN, dataclasses.replace(PLAN, threads=2)]
-    with pytest.raises(ArithmeticError, match="trained"):
-        choose_plan(state.objective.eval(), batches(1)[0], plans)
-    assert choose_plan(state.objective, batches(1)[0], [PLAN]) == PLAN
