@@ -64,7 +64,8 @@ class Form:
     json
         Print an object.
     plot
-        Draw activation memory, parameters, MACs and what is seen, layer by layer, into that .svg or .png file.
+        Draw activation memory, parameters, MACs and what is seen, layer by layer, into that .svg or .png file, or into
+        an offline .html page with the numbers.
     """
 
     depth: int | None = None

@@ -66,9 +66,7 @@ def compare_networks(
     best = front(points)
     if out is not None:
         form = out.suffix[1:].lower()
-        write_durably(
-            out, render_page(points, title).encode() if form == "html" else draw_landscape(points, title, form)
-        )
+        write_durably(out, render_page(points, title) if form == "html" else draw_landscape(points, title, form))
         say(str(out))
     if json:
         put_json([as_object(point, best) for point in points])
