@@ -34,6 +34,7 @@ def test_every_step_needs_less_than_all_before_it_and_the_least_of_its_year(prot
     points = paper_points(IMAGENET, protocol)
     for level, error in levels(points).items():
         found = steps(points, level, measure)
+        assert len({step.point.year for step in found}) == len(found)
         good = [point for point in points if point.error <= error]
         for year in sorted({point.year or 0 for point in good}):
             least = min(getattr(point, measure) for point in good if (point.year or 0) <= year)
