@@ -131,7 +131,7 @@ def _draw_points(axes: "Axes", points: Sequence[Point], measure: str) -> None:
         in_paper = point.source.startswith("paper")
         axes.scatter(
             [point.year or 0], [getattr(point, measure)], s=16, linewidths=0.8, edgecolors=AXIS_COLOUR,
-            color=AXIS_COLOUR if in_paper else "white", gid=f"{measure}-{number}", alpha=0.75, zorder=2,
+            color=AXIS_COLOUR if in_paper else "white", gid=f"{measure}-{number}", zorder=5,
         )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _draw_line(axes: "Axes", found: Sequence[Step], colour: str, last: int) -> L
     """A staircase down to the last year; the error and the gain as a name for its end."""
     years, figures = [step.point.year or 0 for step in found], [step.figure for step in found]
     axes.step([*years, last], [*figures, figures[-1]], where="post", color=colour, zorder=3)
-    axes.scatter(years, figures, s=22, color=colour, linewidths=0, zorder=4)
+    axes.scatter(years, figures, s=58, color=colour, linewidths=0, zorder=4)  # around the points, which tell numbers
     fewer = f", {found[-1].fewer:.0f}x fewer" if found[-1].fewer >= 1.5 else ""
     return Line(found[0].level + fewer, [last], [figures[-1]], colour)
 
@@ -148,8 +148,8 @@ def _name_step(axes: "Axes", step: Step, colour: str, last: int) -> None:
     """Above the line that goes on to the right; of the last year to the left, where no line is."""
     year = step.point.year or 0
     axes.annotate(
-        step.point.name, (year, step.figure), xytext=(4, 3) if year < last else (-5, -3), textcoords="offset points",
-        color=colour, fontsize=6.5, ha="left" if year < last else "right", zorder=5,
+        step.point.name, (year, step.figure), xytext=(5, 3) if year < last else (-6, -3), textcoords="offset points",
+        color=colour, fontsize=6.5, ha="left" if year < last else "right", zorder=6,
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from lenext.cli import main
 from lenext.papers.ilsvrc import load_challenge
+from lenext.reporting.landscape import DATASETS, paper_points
+from lenext.reporting.years import all_steps
 
 from .browser import Browser, browsing
 
@@ -74,6 +76,19 @@ def test_bar_of_every_winner_tells_it(browser: Browser, folder: Path) -> None:
     for number, entry in enumerate(load_challenge().entries):
         told = browser.evaluate(f"{UNDER}(document.getElementById('error-{number}').getBoundingClientRect())")
         assert told.startswith(f"{entry.team}, {entry.year}")
+
+
+def test_every_step_down_tells_its_network(browser: Browser, folder: Path) -> None:
+    points = paper_points(DATASETS["imagenet"], "single crop")
+    browser.open(folder / "years.html", DESK)
+    found = all_steps(points)
+    assert len(found) > 10
+    for step in found:
+        point = f"document.getElementById('{step.measure}-{points.index(step.point)}')"
+        browser.evaluate(f"{point}.scrollIntoView({{block: 'center'}})")
+        assert browser.evaluate(f"{UNDER}({point}.getBoundingClientRect())").startswith(
+            f"{step.point.name}, {step.point.year}: "
+        )
 
 
 @pytest.mark.parametrize("name", ["winners", "years"])
