@@ -88,8 +88,8 @@ def _draw_bars(axes: "Axes", key: str, entries: Sequence[Entry]) -> None:
         axes.bar([number], [height], 0.66, color=colour, linewidth=0, gid=f"{key}-{number}")
         words = label.replace(" ", "\n") if key == "depth" else label
         axes.annotate(
-            words, (number, height), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8,
-            bbox={"facecolor": "white", "linewidth": 0, "pad": 0.4},
+            words, (number, height), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8,
+            bbox={"facecolor": "white", "linewidth": 0, "pad": 0.2},
         )  # fmt: skip
 
 
