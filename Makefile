@@ -40,7 +40,7 @@ docs: $(BASE)/ready                ## the pages of docs/models and docs/recipes.
 	$(BASE)/bin/python docs/make_recipe_page.py
 
 clean:
-	rm -rf $(BASE) $(TEST) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(BASE) $(TEST) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BASE)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lenext needs Python 3.11 or newer")'

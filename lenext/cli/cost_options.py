@@ -64,7 +64,7 @@ class Form:
     json
         Print an object.
     plot
-        Draw activation memory, parameters, MACs and what is seen, layer by layer, into that .svg or .png file.
+        Draw what each layer holds, learns, multiplies and sees: an .svg, a .png, or an offline .html page with numbers.
     """
 
     depth: int | None = None

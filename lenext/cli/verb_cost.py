@@ -12,7 +12,7 @@ from lenext.errors import UsageError
 if TYPE_CHECKING:
     from lenext.costs.subject import Subject
 
-SUFFIXES = (".svg", ".png")
+SUFFIXES = (".svg", ".png", ".html")
 
 
 def show_cost(
@@ -108,7 +108,9 @@ def _contradictions(asked: Question, form: Form, *, spec: bool) -> dict[str, boo
         "--spec, --memory, --latency, --effective, --advise and the layers are six answers": (
             spec + asked.memory + asked.latency + asked.effective + asked.advise + of_layers > 1
         ),
-        "--plot draws into an .svg or a .png file": form.plot is not None and form.plot.suffix.lower() not in SUFFIXES,
+        "--plot draws into an .svg, .png or .html file": (
+            form.plot is not None and form.plot.suffix.lower() not in SUFFIXES
+        ),
         "--optimizer, --precision, --within and --device are for --memory": not asked.memory and asked.of_memory,
         "--within and --device are two limits": bool(asked.within and asked.device),
         "--device knows float32 alone": bool(asked.device) and asked.precision == "bf16",

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
-
 from lenext import run as runs
 from lenext.errors import DataError
 from lenext.papers import load_papers
 from lenext.reporting.dots import INK, figure_bytes, styled_for_files
+from lenext.reporting.offline import render_offline, svg_element
 from lenext.reporting.plots import GRID_COLOUR, TRAIN_COLOUR, VALIDATION_COLOUR
 
 if TYPE_CHECKING:
@@ -27,7 +26,10 @@ DATASETS = {  # of the papers, by the data's name here
     "mnist": "MNIST test",
     "imagenet": "ImageNet-1K validation",
 }
-HERE = Path(__file__).parent
+HEADINGS = ("network", "year", "parameters", "MACs", "top-1 error", "source")
+LEAD = """\
+Point at a network for its numbers. The line joins those that no other beats with as little arithmetic; they are shaded
+in the table."""
 WIDTH, HEIGHT = 9.0, 5.6  # inches
 LEAST_AREA, AREA_A_ROOT = 14.0, 0.030  # square points of a bubble: at least, and a root of a parameter
 
@@ -152,19 +154,20 @@ def _dress(axes: "Axes", title: str) -> None:
     axes.set_ylabel("top-1 accuracy")
 
 
-def render_page(points: Sequence[Point], title: str) -> str:
+def render_page(points: Sequence[Point], title: str) -> bytes:
     """One offline page: the drawing, whose points tell their numbers under the pointer, and a table of all."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    titles = {f"point-{number}": describe(point) for number, point in enumerate(points)}
+    drawing = svg_element(draw_landscape(points, "", "svg"), titles)  # the page has the title
+    best, told = front(points), sorted(points, key=lambda one: one.error)
+    rows = [HEADINGS, *(row_of(point) for point in told)]
+    shaded = [number for number, point in enumerate(told, 1) if point in best]
+    return render_offline(title, LEAD, drawing, rows, right=(2, 3, 4), shaded=shaded)
 
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
-    svg = draw_landscape(points, "", "svg").decode()  # the page has the title
-    svg = svg[svg.index("<svg") :]
-    for number, point in enumerate(points):
-        place = f'<g id="point-{number}">'
-        svg = svg.replace(place, f"{place}<title>{escape(describe(point))}</title>", 1)
-    best, rows = front(points), sorted(points, key=lambda one: one.error)
-    drawing = Markup(svg)  # matplotlib's, and what is written into it is escaped
-    return environment.get_template("landscape.html").render(title=title, svg=drawing, points=rows, best=best)
+
+def row_of(point: Point) -> tuple[str, ...]:
+    """A point as a row under HEADINGS."""
+    year = "run" if point.own else str(point.year)
+    return (point.name, year, f"{point.params:,}", f"{point.macs:,}", f"{point.error:.2f} %", point.source)
 
 
 def describe(point: Point) -> str:

@@ -81,7 +81,7 @@ def line_chart(
             axes.set_ylim(bottom=0.0)
             axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
         if not small:
-            _name_lines(axes, lines, (height - BOTTOM - TOP) * POINTS)
+            name_lines(axes, lines, (height - BOTTOM - TOP) * POINTS)
         return _for_page(figure, key, description)
 
 
@@ -197,7 +197,7 @@ def _logarithmic(axes: "Axes") -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
 
 
-def _name_lines(axes: "Axes", lines: Sequence[Line], height: float) -> None:
+def name_lines(axes: "Axes", lines: Sequence[Line], height: float) -> None:
     """Write each line's name beside its end, pushed apart where two ends meet; the axes are `height` points high."""
     axes.autoscale_view()  # the transforms do not see the lines' limits before
     to_axes = axes.transScale + axes.transLimits  # of the data, to [0, 1] in both directions

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from lenext.cli.cost_tree import with_unit
@@ -113,7 +116,7 @@ def test_six_hundred_blocks_are_a_few_rows(lenext: Lenext) -> None:
 
 
 def test_layers_are_drawn(lenext: Lenext, tmp_path: Path) -> None:
-    for ending in ("svg", "png"):
+    for ending in ("svg", "png", "html"):
         file = tmp_path / f"layers.{ending}"
         assert str(file) in lenext("cost", "lenet5_relu", "--plot", str(file)).err
         again = tmp_path / f"again.{ending}"
@@ -124,10 +127,44 @@ def test_layers_are_drawn(lenext: Lenext, tmp_path: Path) -> None:
     assert 0.2 < bars.mean() < 0.8
 
 
+def test_page_of_layers_tells_every_number(lenext: Lenext, tmp_path: Path) -> None:
+    layers = json.loads(lenext("cost", "lenet5_relu", "--plot", "layers.html", "--json").out)["layers"]
+    text = (tmp_path / "layers.html").read_text(encoding="utf-8")
+    titles = re.findall(r'<rect class="touch"[^>]*><title>([^<]*)</title>', text)
+    assert len(titles) == len(layers) == text.count("<tr><td>")
+    assert (
+        titles[0]
+        == "stages.c1.conv, Conv2d to 6x28x28: 18,816 bytes written, 156 parameters, 117,600 MACs, 5 pixels seen"
+    )
+    for title, layer in zip(titles, layers, strict=True):
+        assert title.startswith(f"{layer['name']}, {layer['kind']} to ")
+        assert f"{layer['params']:,} parameters, {layer['macs']:,} MACs" in title
+    assert "<script" not in text
+
+
+def test_what_is_not_known_has_no_chart(lenext: Lenext, tmp_path: Path) -> None:
+    onnx.save(_convolution(), tmp_path / "one.onnx")  # a file of nodes has no receptive fields
+    assert lenext("cost", "one.onnx", "--plot", "layers.html").code == 0
+    text = (tmp_path / "layers.html").read_text(encoding="utf-8")
+    assert [f'id="axes_{number}"' in text for number in (3, 4)] == [True, False]
+    assert ": 1,152 bytes written, 216 parameters, 7,776 MACs</title>" in text
+
+
+def _convolution() -> onnx.ModelProto:
+    """3x3, 3 to 8 channels, no bias."""
+    weight = numpy_helper.from_array(np.zeros((8, 3, 3, 3), np.float32), "weight")
+    image, out = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, channels, side, side))
+        for name, channels, side in (("image", 3, 8), ("out", 8, 6))
+    )
+    graph = helper.make_graph([helper.make_node("Conv", ["image", "weight"], ["out"])], "one", [image], [out], [weight])
+    return helper.make_model(graph)
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["resnet20", "--plot", "layers.pdf"], "an .svg or a .png file"),
+        (["resnet20", "--plot", "layers.pdf"], "an .svg, .png or .html file"),
         (["resnet20", "--memory", "--depth", "2"], "six answers"),
         (["resnet20", "--advise", "--train"], "six answers"),
         (["resnet20", "--csv", "--json"], "three forms"),

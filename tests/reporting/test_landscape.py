@@ -59,12 +59,12 @@ def test_the_front_is_what_no_other_beats() -> None:
 def test_page_is_offline_and_every_point_tells_its_numbers() -> None:
     odd = Point("<b>runs & co</b>", "", None, 10, 1_000_000, 12.5, "resnet20, n = 360", own=True)
     points = [*paper_points(DATASETS["cifar10"], "single view"), odd]
-    text = render_page(points, "CIFAR-10 <test>")
+    text = render_page(points, "CIFAR-10 <test>").decode()
     assert "<script" not in text and "<b>runs" not in text and "CIFAR-10 &lt;test&gt;" in text
     assert not re.search(r"""(?:href|src)=["']https?:|url\(http""", text)
     assert len(re.findall(r'<g id="point-\d+"><title>', text)) == len(points)
     assert describe(odd) == "<b>runs & co</b>: 87.50 % top-1, 10 parameters, 1,000,000 MACs (resnet20, n = 360)"
-    assert text == render_page(points, "CIFAR-10 <test>")
+    assert text == render_page(points, "CIFAR-10 <test>").decode()
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])
