@@ -14,6 +14,7 @@ ALLOWED = Path(__file__).with_name("allowed_skips.txt")  # a line each: start of
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="fail on a skip or xfail that is not listed")
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; a person reads the diff")
 
 
 def pytest_configure() -> None:
