@@ -5,7 +5,7 @@ Plain: float32, images in order, nothing compiled. timm: channels last, bf16 whe
 with --compiled. lenext: what the speed plan chose. The ratio of two arms is that of neighbouring turns; its interval is
 the bootstrap's 95 % of the median. Peak: of the matrix products of this machine, in the plan's precision.
 
-pip install timm (the environment of `make parity` has it)
+In the environment of `make parity`, which has timm (.venv-parity):
 python -m benchmarks.training_speed [NETWORK ...] [--runs 7] [--compiled] [--batch 16]
 """
 
@@ -33,6 +33,7 @@ from lenext.training.loop import TrainState, update
 from lenext.training.objective import Objective
 from lenext.training.optim import make_optimizer
 from lenext.training.planning import choose_plan, follow_plan
+from parity.peers import make_peer
 
 NETWORKS = ["resnet18", "resnet50", "vgg16", "densenet121", "mobilenetv2_100", "efficientnet_b0", "convnext_tiny",
             "resnet20", "wrn_16_8"]  # fmt: skip
@@ -80,14 +81,12 @@ def lenext_step(name: str, batch: Batch, *, compiled: bool) -> tuple[Step, str, 
 
 
 def arms(name: str, batch: Batch, *, compiled: bool) -> tuple[dict[str, Step], str, float]:
-    import timm
-
     half = candidate_plans()[0].precision == "bf16"
     ours, plan, peak = lenext_step(name, batch, compiled=compiled)
     found = {"plain": torch_step(build(name), batch, last=False, half=False, compiled=False)}
     peer = load_papers()[name].timm
     if peer:
-        found["timm"] = torch_step(timm.create_model(peer), batch, last=True, half=half, compiled=compiled)
+        found["timm"] = torch_step(make_peer("timm", peer), batch, last=True, half=half, compiled=compiled)
     return {**found, "lenext": ours}, plan, peak
 
 
