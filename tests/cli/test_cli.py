@@ -51,7 +51,7 @@ ERRORS = {
     "missing data": (("train", "mnist", "--model", "lenet5"), 3, "lenext data get mnist"),
     "no run": (("eval", "nothing"), 3, "lenext train"),
     "no image": (("predict", "nothing", "image.png"), 3, "run.json"),
-    "missing extra": (("doctor", "--require", "openvino"), 6, "pip install 'lenext[openvino]'"),
+    "missing extra": (("doctor", "--require", "search"), 6, "pip install 'lenext[search]'"),
     "unknown extra": (("doctor", "--require", "onx"), 2, "onnx"),
     "no network matches": (("models", "vit*"), 2, "lenext models"),
     "two forms": (("predict", "run", "a.png", "--json", "--csv"), 2, "one"),
