@@ -55,7 +55,11 @@ ERRORS = {
     "unknown extra": (("doctor", "--require", "onx"), 2, "onnx"),
     "no network matches": (("models", "vit*"), 2, "lenext models"),
     "no engine": (("predict", "run", "a.png", "--engine", "openvin"), 2, "openvino"),
-    "engine without bf16": (("predict", "run", "a.png", "--engine", "onnxruntime", "--precision", "bf16"), 2, "float32"),
+    "engine without bf16": (
+        ("predict", "run", "a.png", "--engine", "onnxruntime", "--precision", "bf16"),
+        2,
+        "float32",
+    ),
     "two forms": (("predict", "run", "a.png", "--json", "--csv"), 2, "one"),
     "resume with other options": (("train", "--resume", "run", "--epochs", "3"), 2, "--resume run"),
 }
