@@ -5,8 +5,8 @@ import importlib.util
 from lenext.errors import MachineError, UsageError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino",),
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("openvino", "onnx"),
     "classical": ("sklearn", "skimage", "cv2"),
     "search": ("optuna",),
     "serve": ("starlette", "uvicorn"),

@@ -49,7 +49,10 @@ ALLOWED: dict[str, set[str]] = {
     "lenext.explain.boxes": set(),  # what a drawing is made from, which reporting reads
     "lenext.training": {*MACHINE, "lenext.data", "lenext.models", "lenext.checkpoint"},
     "lenext.training.config": set(),
-    "lenext.evaluation": {*MACHINE, "lenext.data", "lenext.models", "lenext.checkpoint"},
+    "lenext.exporting": {*MACHINE, "lenext.models", "lenext.checkpoint"},
+    "lenext.evaluation": {*MACHINE, "lenext.data", "lenext.models", "lenext.checkpoint", "lenext.exporting"},
+    "lenext.evaluation.choosing": {*MACHINE, "lenext.evaluation", "lenext.exporting", "lenext.extras"},
+    "lenext.evaluation.runtimes": {*MACHINE, "lenext.evaluation", "lenext.exporting", "onnxruntime", "openvino"},
     "lenext.judge": {"lenext.predictions", "lenext.config", "lenext.errors", "numpy"},
     "lenext.reporting": {
         *GROUND, "lenext.judge", "lenext.explain.boxes", "numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "rich",
@@ -60,8 +63,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lenext.cli": {
         *GROUND, "torch", "lenext.checkpoint", "lenext.extras", "lenext.device", "lenext.data", "lenext.models",
-        "lenext.costs", "lenext.explain", "lenext.experiment", "lenext.judge", "lenext.reporting", "lenext.training",
-        "lenext.weights", "cyclopts", "rich",
+        "lenext.costs", "lenext.evaluation", "lenext.explain", "lenext.experiment", "lenext.judge", "lenext.reporting",
+        "lenext.training", "lenext.weights", "cyclopts", "rich",
     },
 }  # fmt: skip
 

@@ -1,12 +1,22 @@
 """`lenext predict`: classify image files with a run."""
 
 from pathlib import Path
+from typing import Literal
 
-from lenext.cli.output import put, put_csv, put_json, table
+from lenext.cli.output import put, put_csv, put_json, say, table
 from lenext.errors import UsageError
 
 
-def predict_files(run: Path, files: list[Path], /, *, json: bool = False, csv: bool = False) -> None:
+def predict_files(
+    run: Path,
+    files: list[Path],
+    /,
+    *,
+    engine: Literal["auto", "eager", "compile", "openvino", "onnxruntime"] = "auto",
+    precision: Literal["auto", "float32", "bf16"] = "auto",
+    json: bool = False,
+    csv: bool = False,
+) -> None:
     """Classify image files.
 
     Parameters
@@ -14,7 +24,11 @@ def predict_files(run: Path, files: list[Path], /, *, json: bool = False, csv: b
     run
         A run or checkpoint folder.
     files
-        Image files.
+        Image files, or folders of them.
+    engine
+        What runs the network; auto is torch itself (eager), unless so many images pay for preparing another.
+    precision
+        auto is bf16 where the processor multiplies it, else float32.
     json
         Print a list of objects with file, class, index, probability and top5.
     csv
@@ -22,9 +36,12 @@ def predict_files(run: Path, files: list[Path], /, *, json: bool = False, csv: b
     """
     if json and csv:
         raise UsageError("cannot print both", why="--json and --csv are two forms of one answer", advice="choose one")
-    import lenext
+    from lenext.evaluation.engines import EngineConfig
+    from lenext.experiment.answers import classify_files
 
-    answers = lenext.predict(run, files)
+    answered = classify_files(run, files, EngineConfig(name=engine, precision=precision))
+    say(f"by {answered.engine}: {answered.why}")
+    answers = answered.rows
     if json:
         put_json(answers)
         return

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from lenext.data.containers import Container, shown
+from lenext.data.containers import Container, open_container, shown
 from lenext.data.metadata import METADATA, SPLITS, bad_line, read_metadata
 from lenext.data.task import Task
 from lenext.errors import DataError
@@ -67,6 +67,15 @@ class _Row:
     classes: tuple[str, ...]
     split: str
     group: str = ""
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The images in a folder and below it, in the order of the bytes of their names; hidden ones are left out."""
+    container = open_container(folder)
+    names = [name for name in container.names() if not _hidden_part(name) and _is_image(container, name)]
+    if not names:
+        raise _unusable(folder, "there are no images", f"images are files ending in {' '.join(sorted(_SUFFIXES))}")
+    return [folder / name for name in names]
 
 
 def list_images(container: Container, path: Path) -> Listing:

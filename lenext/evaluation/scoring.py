@@ -72,7 +72,7 @@ def score_images(model: nn.Module, images: Tensor) -> NDArray[np.float32]:
     device = next((parameter.device for parameter in model.parameters()), images.device)
     n, missing = len(images), -len(images) % _MULTIPLE
     padded = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
-    with _evaluating(model), _full_precision(), torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with _evaluating(model), full_precision(), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         scores: Tensor = model(padded.to(device))
         return scores[:n].float().cpu().numpy()
 
@@ -117,7 +117,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Whole float32 products inside the block, whatever the process has allowed for its training."""
     allowed = [place.fp32_precision for place in _PRODUCTS]
     try:

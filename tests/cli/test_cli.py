@@ -51,9 +51,15 @@ ERRORS = {
     "missing data": (("train", "mnist", "--model", "lenet5"), 3, "lenext data get mnist"),
     "no run": (("eval", "nothing"), 3, "lenext train"),
     "no image": (("predict", "nothing", "image.png"), 3, "run.json"),
-    "missing extra": (("doctor", "--require", "openvino"), 6, "pip install 'lenext[openvino]'"),
+    "missing extra": (("doctor", "--require", "search"), 6, "pip install 'lenext[search]'"),
     "unknown extra": (("doctor", "--require", "onx"), 2, "onnx"),
     "no network matches": (("models", "vit*"), 2, "lenext models"),
+    "no engine": (("predict", "run", "a.png", "--engine", "openvin"), 2, "openvino"),
+    "engine without bf16": (
+        ("predict", "run", "a.png", "--engine", "onnxruntime", "--precision", "bf16"),
+        2,
+        "float32",
+    ),
     "two forms": (("predict", "run", "a.png", "--json", "--csv"), 2, "one"),
     "resume with other options": (("train", "--resume", "run", "--epochs", "3"), 2, "--resume run"),
 }
@@ -151,6 +157,30 @@ def test_predict_gives_json_csv_and_a_table_of_the_same(lenext: Lenext, trained:
     assert [row["class"] for row in rows] == [answer["class"] for answer in answers]
     assert float(rows[0]["probability"]) == pytest.approx(answers[0]["probability"])
     assert answers[1]["class"] in lenext("predict", "first", "0.png", "1.png").out.splitlines()[2]
+
+
+def test_predict_takes_folders_and_says_on_stderr_which_engine_it_was(lenext: Lenext, trained: Path) -> None:
+    images = find_source("digits").open("test").read(np.arange(40))
+    Path("pictures", "more").mkdir(parents=True)
+    for number, image in enumerate(images):
+        folder = Path("pictures", "more") if number >= 20 else Path("pictures")
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:02}.png")
+    Path("pictures", "notes.txt").write_text("no image")
+    files = [str(path) for path in sorted(Path("pictures").rglob("*.png"))]
+    plain = lenext("predict", "first", *files, "--json")
+    assert "by eager (float32" in plain.err
+    for engine in ("openvino", "onnxruntime"):
+        answer = lenext("predict", "first", "pictures", "--engine", engine, "--precision", "float32", "--json")
+        assert f"by {engine} (float32" in answer.err
+        rows = json.loads(answer.out)
+        assert [row["file"] for row in rows] == files
+        expected = json.loads(plain.out)
+        assert [row["class"] for row in rows] == [row["class"] for row in expected]
+        assert [row["probability"] for row in rows] == pytest.approx([row["probability"] for row in expected], abs=1e-4)
+    Path("pictures", "more", "39.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    broken = lenext("predict", "first", "pictures")
+    assert (broken.code, broken.out) == (3, "")
+    assert "39.png" in broken.err
 
 
 def test_a_broken_image_is_named(lenext: Lenext, trained: Path) -> None:
