@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -82,6 +84,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the accelerator, or this machine, has no memory for a tensor."""
     told = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return told or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds a C++ compiler here, by the rule of its own: $CXX, else clang++ on a Mac or g++."""
+    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
 def cores() -> int:

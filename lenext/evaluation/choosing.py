@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lenext.config import nearest
+from lenext.device import has_compiler
 from lenext.errors import LenextError, MachineError, UsageError, WeightsError
-from lenext.evaluation.engines import ENGINES, Engine, EngineConfig, EngineName, TorchEngine, has_compiler
+from lenext.evaluation.engines import ENGINES, Engine, EngineConfig, EngineName, TorchEngine
 from lenext.evaluation.runtimes import OnnxRuntimeEngine, OpenVinoEngine
 from lenext.exporting.fold import fold_norms
 from lenext.extras import missing_modules, require_extra

@@ -4,9 +4,6 @@ An engine works on a copy: batch norms are folded away, maps lie channels last, 
 otherwise. The user's network stays as it is.
 """
 
-import os
-import shutil
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -149,11 +146,6 @@ def pad_batch(images: Tensor, count: int) -> Tensor:
     """Repeat the last of N images (N, C, H, W) until there are `count`."""
     missing = count - len(images)
     return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
-
-
-def has_compiler() -> bool:
-    """Whether torch.compile finds a C++ compiler here, by the rule of its own: $CXX, else clang++ on a Mac or g++."""
-    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
 def _placed(network: nn.Module, plan: SpeedPlan) -> nn.Module:

@@ -7,7 +7,6 @@ tried last, and only in runs that are long enough to gain from it.
 
 import copy
 import dataclasses
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 
 from lenext.data.batches import Batch
-from lenext.device import SpeedPlan, candidate_plans, threads
+from lenext.device import SpeedPlan, candidate_plans, has_compiler, threads
 from lenext.errors import UsageError
 from lenext.training.config import TrainingConfig
 from lenext.training.finetune import set_training_mode
@@ -169,7 +168,7 @@ def _may_compile(objective: Objective, config: TrainingConfig) -> bool:
     """Not without a compiler, nor where the network changes from step to step, which would have it compiled again."""
     grows = config.progression.size is not None or config.progression.dropout is not None
     steady = config.drop_path == "constant" and not grows and objective.decoder is None
-    return steady and (torch.cuda.is_available() or any(shutil.which(name) for name in ("c++", "g++", "clang++")))
+    return steady and (torch.cuda.is_available() or has_compiler())
 
 
 def _part(batch: Batch, count: int) -> Batch:
