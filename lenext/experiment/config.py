@@ -116,9 +116,10 @@ def own_key(setting: str) -> str:
     return f"network.{setting.removeprefix('model.')}" if setting.startswith("model.") else setting
 
 
-def command_line(experiment: Experiment, settings: Sequence[str], thread_count: int) -> str:
+def command_line(experiment: Experiment, settings: Sequence[str], thread_count: int, ranks: int = 1) -> str:
     """The command that makes the run again, into a folder of its own choice, to the same bits on the same machine."""
-    words = ["lenext", "train", experiment.data.name, "--model", experiment.model, "--recipe", experiment.recipe]
+    words = ["torchrun", "--nproc-per-node", str(ranks), "-m"] if ranks > 1 else []
+    words += ["lenext", "train", experiment.data.name, "--model", experiment.model, "--recipe", experiment.recipe]
     words += ["--weights", experiment.weights] if experiment.weights else []
     words += ["--root", experiment.data.root] if experiment.data.root else []
     words += ["--size", str(experiment.size), "--epochs", str(experiment.training.epochs)]
