@@ -2,8 +2,8 @@
 
 torchrun --standalone --nproc-per-node 2 benchmarks/two_columns.py [--model alexnet] [--size 227] [--batch 16]
 
-Rank 0 computes the whole network first, alone, on all cores; then both compute their columns, on half of the cores each.
---quick is a small trial of a minute.
+Rank 0 computes the whole network first, alone, on all cores; then both compute their columns, on half of the cores
+each. --quick is a small trial of a minute.
 """
 
 import argparse

@@ -140,6 +140,7 @@ def create(
             "score_name": "mAP" if parts.task.multi_label else "top-1",
             "config_digest": digest(config),
             "speed_plan": dataclasses.asdict(plan),
+            "ranks": state.ranks.world,
         }
         runs.update_run(staging, **{**about, **(known or {})})
     session.loaded_from = newest(run)

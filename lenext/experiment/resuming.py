@@ -12,7 +12,7 @@ from lenext import run as runs
 from lenext.config import differing_keys, digest, from_mapping, override, read_toml
 from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
-from lenext.device import SpeedPlan, require_device
+from lenext.device import SpeedPlan, cores, require_device
 from lenext.errors import ConflictError, UsageError
 from lenext.experiment.config import Experiment
 from lenext.experiment.material import data_facts, make_parts, recorded_division, require_task
@@ -125,9 +125,10 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     stores = recorded_division(run, source, experiment.data, experiment.size, preprocessing.channels)
     parts = make_parts(experiment, source, stores, preprocessing)
     state = fresh_state(experiment, parts, ranks)
-    plan = SpeedPlan(**runs.load_run(run)["speed_plan"])
-    if ranks.thread_count and not experiment.training.threads:
-        plan = dataclasses.replace(plan, threads=ranks.thread_count)
+    index = runs.load_run(run)
+    plan = SpeedPlan(**index["speed_plan"])
+    if ranks.world != index.get("ranks", 1) and not experiment.training.threads:  # other processes share the cores
+        plan = dataclasses.replace(plan, threads=ranks.thread_count or cores())
     require_device(plan)
     moments = dict(loaded.optimizer)
     trained, decoder = _taken(moments, TRAINED), _taken(moments, DECODER)

@@ -25,7 +25,7 @@ _DEAD = ("", "Z", "X")  # states of a process that has ended; the middle one is 
 
 @dataclass(frozen=True)
 class Loss:
-    """A rank that was lost: who it was, why as far as it is known, and the exit code that it told, or 6."""
+    """A rank that was lost: who it was, why as far as it is known, and the exit code that it told, else 6."""
 
     who: str
     why: str
@@ -72,12 +72,17 @@ class Ledger:
         with contextlib.suppress(dist.DistError):
             self._write(f"waits/{self.rank}", True)
             deadline = time.monotonic() + min(self.limit, _GRACE)
-            while not (found := self._ended()) and time.monotonic() < deadline:
+            while not (found := self._told() or self._ended()) and time.monotonic() < deadline:
                 time.sleep(_TICK)
-            found = found or self._silent()
-            if found:
+            if found := found or self._silent():
+                self._write("lost", [found.who, found.why, found.code])
                 return found
         return Loss("one of the ranks", "the connection to it was lost")
+
+    def _told(self) -> Loss | None:
+        """What another rank has found: it may have ended since, and be no culprit."""
+        found = self._read("lost")
+        return Loss(*found) if found else None
 
     def _ended(self) -> Loss | None:
         """A rank that told why it ended, or else one of this machine that has ended or is stopped."""
@@ -98,8 +103,10 @@ class Ledger:
         """A rank that runs and does not wait for others."""
         for rank in range(self.world):
             if rank != self.rank and not self._read(f"waits/{rank}"):
+                here = self._state(rank) != "?"
                 self._end_process(rank)
-                return Loss(self._who(rank), f"the others waited {self.limit:g} s for it")
+                why = f"the others waited {self.limit:g} s for it" if here else "it no longer answers"
+                return Loss(self._who(rank), why)
         return None
 
     def _who(self, rank: int) -> str:

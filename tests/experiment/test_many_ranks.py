@@ -143,12 +143,13 @@ def test_a_lost_rank_ends_the_others_within_the_limit_who_name_it_and_keep_a_goo
     fault: str, tmp_path: Path
 ) -> None:
     run, began = tmp_path / "run", time.monotonic()
-    survivor, culprit = run_ranks(fail, 2, run, fault, 1, limit=LIMIT)
+    survivor, culprit, other = run_ranks(fail, 3, run, fault, 1, limit=LIMIT)
     assert time.monotonic() - began < 30 + 2 * LIMIT  # far from torch's own half hour; a busy machine starts slowly
-    assert "rank 1 of 2 (pid" in survivor.error
+    assert "rank 1 of 3 (pid" in survivor.error
     assert FAULTS[fault][1] in survivor.error
     assert f"try:  lenext train --resume {run}" in survivor.error
-    assert survivor.code == (3 if fault == "raises" else 6)
+    assert other.error == survivor.error  # and not that the survivor has ended too
+    assert survivor.code == other.code == (3 if fault == "raises" else 6)
     assert culprit.code == {"raises": 3, "exits": 0}.get(fault, -9)  # who keeps others waiting is ended by them
     assert runs.load_run(run)["status"] == "failed"
     assert step_of(run) == 4  # update 5 would be saved once all ranks have said that nobody stops them
