@@ -177,8 +177,8 @@ ALONE = Ranks()
 def joined(place: Place, limit: float) -> Iterator[Ranks]:
     """Join the other ranks for the block; after an exception in it the group is left open (`is_joined`).
 
-    limit: seconds that a rank may keep the others waiting. An exception is written down for the others first. Whoever
-    then ends the process should do so at once: torch would wait for what the group still has to send.
+    limit: seconds that a rank may keep the others waiting, once they train. An exception is written down for the others
+    first. Whoever then ends the process should do so at once: torch would wait for what the group still has to send.
     """
     if place.world == 1:
         yield ALONE
@@ -190,12 +190,12 @@ def joined(place: Place, limit: float) -> Iterator[Ranks]:
     meeting = (place.address, place.port, place.world, keeps, wait)
     store = dist.TCPStore(*meeting, wait_for_workers=False)  # type: ignore[attr-defined]  # torch says it in no list
     attempt = PrefixStore(f"lenext/{place.attempt}", store)
-    ledger = Ledger(attempt, place.rank, place.world, limit)
+    ledger = Ledger(attempt, place.rank, place.world, limit, patience)
     ranks = Ranks(place, ledger)
     try:
         with ranks.watched("training", "what was there", "the same command again"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Grad strides do not match")  # of channels-last images; they are copied
-            ledger.enter(patience)
+            ledger.enter()
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
                 store=PrefixStore("group", attempt),

@@ -33,24 +33,27 @@ class Loss:
 
 
 class Ledger:
-    """The entries of all ranks; `limit` seconds is how long one may keep the others waiting."""
+    """The entries of all ranks.
 
-    def __init__(self, store: Store, rank: int, world: int, limit: float) -> None:
-        self.store, self.rank, self.world, self.limit = store, rank, world, limit
+    limit: seconds that one may keep the others waiting while they train. patience: and before, while they prepare.
+    """
 
-    def enter(self, patience: float) -> None:
+    def __init__(self, store: Store, rank: int, world: int, limit: float, patience: float) -> None:
+        self.store, self.rank, self.world, self.limit, self.patience = store, rank, world, limit, patience
+
+    def enter(self) -> None:
         """Write down who this rank is, and wait until all have; not all is a TimeoutError."""
         pid = os.getpid()
         self._write(f"rank/{self.rank}", {"host": platform.node(), "pid": pid, "born": _process(pid)[1]})
         for rank in range(self.world):
-            self._await(f"rank/{rank}", patience)
+            self._await(f"rank/{rank}")
 
     def agree(self, name: str, value: Any) -> Any:
-        """Return rank 0's value, of plain JSON; the others wait for it, a TimeoutError after the limit."""
+        """Return rank 0's value, of plain JSON; the others wait for it, and in vain it is a TimeoutError."""
         if self.rank == 0:
             self._write(f"agreed/{name}", value)
             return value
-        return self._await(f"agreed/{name}", self.limit)
+        return self._await(f"agreed/{name}")
 
     def write_end(self, error: BaseException) -> None:
         """Write down that this rank ends, and why."""
@@ -133,11 +136,12 @@ class Ledger:
     def _read(self, key: str) -> Any:
         return json.loads(self.store.get(key)) if self.store.check([key]) else None
 
-    def _await(self, key: str, patience: float) -> Any:
-        """Wait for an entry; a TimeoutError, also where a rank has ended meanwhile."""
-        deadline = time.monotonic() + patience
+    def _await(self, key: str) -> Any:
+        """Wait for an entry; a TimeoutError after all patience, and where a rank has ended."""
+        deadline = time.monotonic() + self.patience
         while not self.store.check([key]):
-            if time.monotonic() > deadline or any(self._read(f"end/{rank}") for rank in range(self.world)):
+            ended = any(self._read(f"end/{rank}") or self._state(rank) in _DEAD for rank in range(self.world))
+            if ended or time.monotonic() > deadline:
                 raise TimeoutError(f"no rank wrote {key}")
             time.sleep(_TICK)
         return self._read(key)

@@ -61,7 +61,7 @@ def two_ranks(folder: Path, *words: str) -> tuple[list[int], list[str], list[str
 
 
 def test_the_first_rank_speaks_and_the_run_records_how_to_make_it_again(tmp_path: Path, lenext: Lenext) -> None:
-    codes, results, words = two_ranks(tmp_path, *TRAIN[1:], "--report", "--set", "training.batch_size=50", "--json")
+    codes, results, words = two_ranks(tmp_path, *TRAIN[1:], "--set", "training.batch_size=50", "--json")
     assert codes == [0, 0], words
     assert "2 ranks of" in words[0]
     assert "epoch 1/1" in words[0]
@@ -69,9 +69,17 @@ def test_the_first_rank_speaks_and_the_run_records_how_to_make_it_again(tmp_path
     assert json.loads(results[0])["status"] == "finished"
     index = runs.load_run(tmp_path / "run")
     assert index["command"].startswith("torchrun --nproc-per-node 2 -m lenext train digits --model lenet5_relu")
-    assert index["test_opened"] == 1
-    assert (tmp_path / "run" / "report.html").is_file()
     assert lenext("eval", "run").code == 0
+
+
+@pytest.mark.slow
+def test_the_first_rank_judges_and_a_longer_run_begins_from_a_run(tmp_path: Path) -> None:
+    codes, results, words = two_ranks(tmp_path, *TRAIN[1:], "--report")
+    assert codes == [0, 0], words
+    assert "test, n = 360" in results[0]
+    assert results[1] == ""
+    assert runs.load_run(tmp_path / "run")["test_opened"] == 1
+    assert (tmp_path / "run" / "report.html").is_file()
     codes, _, words = two_ranks(tmp_path, "train", "--extend", "run", "--epochs", "2", "--run", "longer")
     assert codes == [0, 0], words
     assert len(runs.read_metrics(tmp_path / "longer")) == 2
