@@ -78,6 +78,14 @@ class InterruptedRunError(LenextError):
         self.exit_code = 128 + signal  # type: ignore[misc]  # the shell's convention, known only now
 
 
+class LostRankError(LenextError):
+    """Of several processes that train together one ended or kept the others waiting; `code` is what it told, or 6."""
+
+    def __init__(self, what: str, *, why: str, advice: str, kept: str, code: int) -> None:
+        super().__init__(what, why=why, advice=advice, kept=kept)
+        self.exit_code = code  # type: ignore[misc]  # as it failed, known only now
+
+
 class IncompleteError(LenextError):
     """Some runs of many failed and the others are done; `code` is the first failure's own."""
 

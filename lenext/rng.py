@@ -59,7 +59,12 @@ def permutation(seed: int, epoch: int, n: int, stream: str) -> npt.NDArray[np.in
 
 def seed_network(seed: int, step: int, micro_step: int = 0, rank: int = 0) -> None:
     """Seed torch's generators for one forward pass (dropout, drop path) from where in the training it stands."""
-    torch.manual_seed(_key("network", seed, step, micro_step, rank) >> 1)
+    torch.manual_seed(network_seed(seed, step, micro_step, rank))
+
+
+def network_seed(seed: int, step: int, micro_step: int = 0, rank: int = 0) -> int:
+    """The seed of one forward pass on one rank; rank -1 is for what all ranks draw alike."""
+    return _key("network", seed, step, micro_step, rank) >> 1
 
 
 def _words(seed: int, epoch: int, samples: npt.NDArray[np.int64], stream: str, draws: int) -> npt.NDArray[np.uint64]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lenext import __version__
+from lenext.cli.ranks import leave
 from lenext.errors import LenextError, MachineError, UsageError
 
 VERBS = {
@@ -85,10 +86,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(error, debug)
     except KeyboardInterrupt:
         print("lenext: interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        leave(130)
     except BrokenPipeError:
         sys.stdout = None  # whoever read our output has gone; there is nobody to tell
-        sys.exit(141)
+        leave(141)
     except OSError as error:
         what = f"cannot go on: {error.strerror or error}"
         _fail(MachineError(what, why=str(error), kept="what was there", advice="see to that file or folder"), debug)
@@ -98,7 +99,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         name = type(error).__name__
         advice = "the same command with --debug, and report what it prints"
         print(f"lenext: a bug: {name}: {error} (exit 1)\n  try:  {advice}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        leave(1)
     sys.exit(0)
 
 
@@ -106,4 +107,4 @@ def _fail(error: LenextError, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
     print(f"lenext: {error}", file=sys.stderr)  # noqa: T201
-    sys.exit(error.exit_code)
+    leave(error.exit_code)

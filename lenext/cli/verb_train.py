@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lenext.data.sources import Source
     from lenext.experiment.opening import Beginning
     from lenext.experiment.session import Session
+    from lenext.training.distributed import Ranks
 
 
 def train_network(
@@ -40,6 +41,7 @@ def train_network(
     dry_run: bool = False,
     root: str = "",
     settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    rank_limit: float = 120.0,
     json: bool = False,
 ) -> None:
     """Train a network; Ctrl-C saves, and --resume goes on to the same bits.
@@ -82,44 +84,51 @@ def train_network(
         Folder to look for the data in first; $LENEXT_HOME or ~/.cache/lenext unless told otherwise.
     settings
         Any key of the configuration, as training.optimizer.rate=0.05; may be repeated.
+    rank_limit
+        Of several processes (torchrun), the seconds that one may keep the others waiting.
     json
         Print the run as an object.
     """
+    from lenext.cli.ranks import joined_ranks
     from lenext.data.config import DataConfig
     from lenext.data.sources import find_source
     from lenext.experiment.config import with_epochs
 
     told = [*with_epochs(epochs), *_frozen(freeze), *_planned(plan), *(settings or [])]
     fixed = bool(data or model or weights or freeze or recipe or seed or seeds or size or time or dry_run or plan)
-    if resume is not None and not (fixed or epochs is not None or run or extend):
-        _finish([_resume(resume, told, root)], report, json)
-    elif extend is not None and epochs is not None and not (fixed or settings or resume):
-        _finish([_extend(extend, epochs, run, root)], report, json)
-    elif resume is not None or extend is not None:
-        why = "a run keeps its data, network, recipe and seed"
-        advice = f"--resume {resume}" if resume else f"--extend {extend} --epochs N"
-        raise UsageError(f"cannot go on with {resume or extend} like this", why=why, advice=advice)
-    elif not data or not (model or weights):
-        raise UsageError(
-            "cannot train", why="it takes data and a network", advice="lenext train fashion_mnist --model resnet20"
-        )
-    elif time and epochs is not None:
-        why = "--time finds out how many epochs there are"
-        raise UsageError("cannot train for a time and a number of epochs", why=why, advice="drop one of them")
-    elif seeds < 0 or (seeds and seed):
-        why = "seeds are counted from 0" if seeds > 0 else f"{seeds} runs cannot be made"
-        raise UsageError("cannot train with these seeds", why=why, advice="--seeds 3, or --seed 7")
-    else:
-        source = find_source(data, root or home())
-        if report and not {"test", "all"} & set(source.counts):
-            why, advice = f"{source.name} has none", "leave --report out, then: lenext eval RUN --split validation"
-            raise UsageError("cannot judge on test images", why=why, advice=advice)
-        names = {"model": model, "weights": weights, "recipe": recipe, "size": size}
-        job = Job(source, DataConfig(name=source.name, root=root or home()), names, told, _seconds(time))
-        if dry_run:
-            _tell_forecast(job.prepare(seed), json)
+    with joined_ranks(rank_limit) as ranks:
+        if ranks.world > 1 and (seeds or time or dry_run):
+            why, advice = "--seeds, --time and --dry-run are for one", "leave torchrun out, or the option"
+            raise UsageError("cannot do this with several processes", why=why, advice=advice)
+        if resume is not None and not (fixed or epochs is not None or run or extend):
+            _finish([_resume(resume, told, root, ranks)], report, json)
+        elif extend is not None and epochs is not None and not (fixed or settings or resume):
+            _finish([_extend(extend, epochs, run, root, ranks)], report, json)
+        elif resume is not None or extend is not None:
+            why = "a run keeps its data, network, recipe and seed"
+            advice = f"--resume {resume}" if resume else f"--extend {extend} --epochs N"
+            raise UsageError(f"cannot go on with {resume or extend} like this", why=why, advice=advice)
+        elif not data or not (model or weights):
+            raise UsageError(
+                "cannot train", why="it takes data and a network", advice="lenext train fashion_mnist --model resnet20"
+            )
+        elif time and epochs is not None:
+            why = "--time finds out how many epochs there are"
+            raise UsageError("cannot train for a time and a number of epochs", why=why, advice="drop one of them")
+        elif seeds < 0 or (seeds and seed):
+            why = "seeds are counted from 0" if seeds > 0 else f"{seeds} runs cannot be made"
+            raise UsageError("cannot train with these seeds", why=why, advice="--seeds 3, or --seed 7")
         else:
-            _finish(job.sessions(run, range(seeds) if seeds else [seed], series=bool(seeds)), report, json)
+            source = find_source(data, root or home())
+            if report and not {"test", "all"} & set(source.counts):
+                why, advice = f"{source.name} has none", "leave --report out, then: lenext eval RUN --split validation"
+                raise UsageError("cannot judge on test images", why=why, advice=advice)
+            names = {"model": model, "weights": weights, "recipe": recipe, "size": size}
+            job = Job(source, DataConfig(name=source.name, root=root or home()), names, told, _seconds(time), ranks)
+            if dry_run:
+                _tell_forecast(job.prepare(seed), json)
+            else:
+                _finish(job.sessions(run, range(seeds) if seeds else [seed], series=bool(seeds)), report, json)
 
 
 @dataclass
@@ -131,6 +140,7 @@ class Job:
     names: dict[str, Any]
     settings: list[str]
     seconds: float
+    ranks: "Ranks"
 
     def prepare(self, seed: int) -> "Beginning":
         """Resolve the names, prepare a run and say what was decided; a limit of time is turned into updates once."""
@@ -141,7 +151,7 @@ class Job:
         experiment, decided = compose(self.data, self.source, seed=seed, settings=self.settings, **self.names)
         for sentence in decided:
             say(sentence)
-        beginning = prepare(experiment, self.source)
+        beginning = prepare(experiment, self.source, self.ranks)
         for sentence in beginning.said:
             say(sentence)
         if self.seconds:
@@ -159,17 +169,18 @@ class Job:
         from lenext.run import refuse_existing
 
         whole, seeds = run, list(seeds)
-        if whole is not None:
+        if whole is not None and self.ranks.leads:
             for seed in seeds:  # before the first of them is trained
                 refuse_existing(whole / f"seed-{seed}" if series and not (whole / RUN_JSON).exists() else whole)
         for seed in seeds:
             beginning = self.prepare(seed)
             whole = whole or free_name(Path("runs"), f"{Path(self.source.name).stem}-{beginning.experiment.model}")
-            place = whole / f"seed-{seed}" if series else whole
-            command = command_line(beginning.experiment, self.settings, vars(beginning.plan))
+            place = Path(self.ranks.agree("run", str(whole / f"seed-{seed}" if series else whole)))
+            command = command_line(beginning.experiment, self.settings, vars(beginning.plan), self.ranks.world)
             session = create(beginning, place, command=command)
             train, held_out = len(session.parts.train), len(session.parts.validation)
-            say(f"run {place}: {train:,} training images, {held_out:,} held out, {session.plan}")
+            together = f"{self.ranks.world} ranks of " if self.ranks.world > 1 else ""
+            say(f"run {place}: {train:,} training images, {held_out:,} held out, {together}{session.plan}")
             if not session.experiment.training.loss.uses_labels:
                 say("no labels are used: the last epoch's network is kept, for --weights to begin from")
             elif not held_out:
@@ -177,21 +188,21 @@ class Job:
             yield session
 
 
-def _resume(run: Path, settings: list[str], root: str) -> "Session":
+def _resume(run: Path, settings: list[str], root: str, ranks: "Ranks") -> "Session":
     from lenext.experiment import resuming
 
-    session = resuming.resume(run, settings, root=root)
+    session = resuming.resume(run, settings, root=root, ranks=ranks)
     for sentence in resuming.environment_changes(run):
         say(sentence)
     say(f"resuming {run} after {session.state.progress.step} of {session.total_steps} updates")
     return session
 
 
-def _extend(run: Path, epochs: int, to: Path | None, root: str) -> "Session":
+def _extend(run: Path, epochs: int, to: Path | None, root: str, ranks: "Ranks") -> "Session":
     from lenext.experiment import resuming
 
-    to = to or free_name(run.parent, f"{run.name}-extended")
-    session = resuming.extend(run, epochs, to, root=root)
+    to = Path(ranks.agree("run", str(to or free_name(run.parent, f"{run.name}-extended"))))
+    session = resuming.extend(run, epochs, to, root=root, ranks=ranks)
     say(f"run {to}: from {run}, after {session.state.progress.epoch} of {epochs} epochs")
     return session
 
@@ -204,6 +215,8 @@ def _finish(sessions: "Iterable[Session]", report: bool, json: bool) -> None:
     scores: list[float] = []
     for session in sessions:
         train_aloud(session)
+        if not session.state.ranks.leads:
+            return
         done.append(session.run)
         told = [_closing(session.run, report)]
         if report and session.experiment.training.loss.uses_labels:

@@ -128,9 +128,10 @@ def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def command_line(experiment: Experiment, settings: Sequence[str], plan: Mapping[str, Any]) -> str:
+def command_line(experiment: Experiment, settings: Sequence[str], plan: Mapping[str, Any], ranks: int = 1) -> str:
     """The command that makes the run again, into a folder of its own choice, to the same bits on the same machine."""
-    words = ["lenext", "train", experiment.data.name, "--model", experiment.model, "--recipe", experiment.recipe]
+    words = ["torchrun", "--nproc-per-node", str(ranks), "-m"] if ranks > 1 else []
+    words += ["lenext", "train", experiment.data.name, "--model", experiment.model, "--recipe", experiment.recipe]
     words += ["--weights", experiment.weights] if experiment.weights else []
     words += ["--root", experiment.data.root] if experiment.data.root else []
     words += ["--size", str(experiment.size), "--epochs", str(experiment.training.epochs)]

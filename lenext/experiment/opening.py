@@ -37,6 +37,7 @@ from lenext.experiment.session import (
 from lenext.models.catalog import build
 from lenext.models.init import initialise
 from lenext.training.config import TrainingConfig
+from lenext.training.distributed import ALONE, Ranks
 from lenext.training.finetune import adopt, freeze
 from lenext.training.loop import TrainState
 from lenext.training.objective import Objective, class_weights
@@ -61,8 +62,12 @@ class Beginning:
     said: tuple[str, ...] = ()
 
 
-def prepare(experiment: Experiment, source: Source) -> Beginning:
-    """Divide the data, build the network, give it its first weights and time the plans; nothing is written."""
+def prepare(experiment: Experiment, source: Source, ranks: Ranks = ALONE) -> Beginning:
+    """Divide the data, build the network, give it its first weights and time the plans; nothing is written.
+
+    ranks: the processes that train it together; each prepares the same, and all follow the plan of the first.
+    """
+    ranks.require_shares(experiment.training.batch_size)
     start_from = checkpoints.load(checkpoints.find_folder(Path(experiment.weights))) if experiment.weights else None
     channels = int(start_from.card.preprocessing["channels"]) if start_from else source.channels
     stores = divide(source, experiment.data, experiment.size, channels)
@@ -76,7 +81,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
         preprocessing = dataclasses.replace(known, size=size, fit=fit, crop_fraction=fraction)
     parts = make_parts(experiment, source, stores, preprocessing)
     experiment = _with_epochs_of_steps(experiment, len(parts.train))
-    state = fresh_state(experiment, parts)
+    state = fresh_state(experiment, parts, ranks)
     classifier = state.objective.classifier
     require_progression(experiment, classifier)
     facts = data_facts(source, stores)
@@ -90,7 +95,7 @@ def prepare(experiment: Experiment, source: Source) -> Beginning:
         said.append(f"{count - len(fresh)} of {count} tensors from {experiment.weights}; {head}")
     with enough_memory(experiment.training):
         choice = _choose(experiment, parts, state)
-        plan = choice.plan
+        plan = SpeedPlan(**ranks.agree("speed plan", vars(choice.plan)))
         follow_plan(state.objective, plan)
         follow_parameters(state.optimizer)
         begin_average(state, experiment.training)
@@ -110,11 +115,15 @@ def create(
 ) -> Session:
     """Create the run folder, whole and with its first checkpoint saved, and return its Session.
 
+    Of many ranks the first creates it.
+
     command: what makes the run again. known, history, best: what the run that this one goes on from hands on, in the
     index, in the log, and as its best network.
     """
     experiment, parts, state, plan = beginning.experiment, beginning.parts, beginning.state, beginning.plan
     session = Session(run, experiment, parts, state, plan)
+    if not state.ranks.leads:
+        return session
     cost = count_cost(state.objective.classifier, (parts.preprocessing.channels, *parts.preprocessing.size))
     with runs.staged(run) as staging:
         config = to_mapping(experiment)
@@ -144,6 +153,7 @@ def create(
             "score_name": "mAP" if parts.task.multi_label else "top-1",
             "config_digest": digest(config),
             "speed_plan": dataclasses.asdict(plan),
+            "ranks": state.ranks.world,
         }
         runs.update_run(staging, **{**about, **(known or {})})
     session.loaded_from = newest(run)
@@ -194,14 +204,14 @@ def _with_epochs_of_steps(experiment: Experiment, images: int) -> Experiment:
     return dataclasses.replace(experiment, training=training)
 
 
-def fresh_state(experiment: Experiment, parts: Parts) -> TrainState:
+def fresh_state(experiment: Experiment, parts: Parts, ranks: Ranks = ALONE) -> TrainState:
     """Build network, objective and optimiser, with torch's own first weights."""
     config = experiment.training
     classifier = build(experiment.model, **changes(experiment, parts))
     freeze(classifier, config.freeze)
     weights = class_weights(parts.train.labels, config.loss, parts.task.num_classes)
     objective = Objective(classifier, config.loss, multi_label=parts.task.multi_label, weights=weights)
-    return TrainState(objective, make_optimizer(objective.trained(), config.optimizer))
+    return TrainState(objective, make_optimizer(objective.trained(), config.optimizer), ranks=ranks)
 
 
 def begin_average(state: TrainState, config: TrainingConfig) -> None:
@@ -215,5 +225,7 @@ def _choose(experiment: Experiment, parts: Parts, state: TrainState) -> Choice:
     count = min(config.batch_size, len(parts.train))
     order = epoch_order(parts.train, seed=0, epoch=0, balanced=config.sampling == "balanced")[:count]
     first = train_batches(parts.train, parts.preprocessing, parts.variation, order, seed=0, epoch=0, batch_size=count)
+    if state.ranks.world > 1:  # processes that share a machine would time each other
+        config = dataclasses.replace(config, threads=config.threads or state.ranks.thread_count)
     passes = config.accumulate * total_steps(config, len(parts.train))
     return choose_plan(state.objective, next(first), config, passes)

@@ -12,12 +12,13 @@ from lenext import run as runs
 from lenext.config import differing_keys, digest, from_mapping, override, read_toml
 from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
-from lenext.device import SpeedPlan, require_device
+from lenext.device import SpeedPlan, cores, require_device
 from lenext.errors import ConflictError, UsageError
 from lenext.experiment.config import Experiment
 from lenext.experiment.material import data_facts, make_parts, recorded_division, require_task
 from lenext.experiment.opening import Beginning, begin_average, create, fresh_state
 from lenext.experiment.session import DECODER, TRAINED, Session, newest, steps_of_an_epoch
+from lenext.training.distributed import ALONE, Ranks
 from lenext.training.loop import Progress
 from lenext.training.optim import load_optimizer_tensors
 from lenext.training.planning import follow_plan
@@ -25,11 +26,18 @@ from lenext.training.planning import follow_plan
 MACHINE = ("data.workers", "data.cache", "training.save_seconds")  # change no bit of the result, and so may differ
 
 
-def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "", source: Source | None = None) -> Session:
+def resume(
+    run: Path | str,
+    settings: Sequence[str] = (),
+    *,
+    root: str = "",
+    source: Source | None = None,
+    ranks: Ranks = ALONE,
+) -> Session:
     """Take a run up where its newest whole checkpoint stands; a changed configuration is a ConflictError (exit 5).
 
     settings: such as change no bit of the result (MACHINE). root: where the data lies now, if it has moved. source: the
-    data itself, where it came as arrays.
+    data itself, where it came as arrays. ranks: the processes that go on with it, as many as one likes.
     """
     run = Path(run)
     index = runs.load_run(run)
@@ -44,13 +52,21 @@ def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "", sou
             advice="resume without --set, or start a new run",
         )
     manifest = newest(run)
-    beginning = _take_up(run, from_mapping(Experiment, asked), root, source)
+    beginning = _take_up(run, from_mapping(Experiment, asked), root, source, ranks)
     session = Session(run, beginning.experiment, beginning.parts, beginning.state, beginning.plan)
     session.loaded_from = manifest
     return session
 
 
-def extend(run: Path | str, epochs: int, to: Path, *, root: str = "", source: Source | None = None) -> Session:
+def extend(
+    run: Path | str,
+    epochs: int,
+    to: Path,
+    *,
+    root: str = "",
+    source: Source | None = None,
+    ranks: Ranks = ALONE,
+) -> Session:
     """Begin another run, `to`, where this one stands, with `epochs` epochs in all; the first run stays as it is.
 
     The schedule is that of a run of `epochs` epochs from here on: a rate that had fallen to its end rises again to
@@ -64,7 +80,7 @@ def extend(run: Path | str, epochs: int, to: Path, *, root: str = "", source: So
     if epochs <= done:
         raise UsageError(f"cannot extend {run} to {epochs} epochs", why=f"it has {done}", advice=f"--epochs {2 * done}")
     training = dataclasses.replace(experiment.training, epochs=epochs, steps=0)
-    beginning = _take_up(run, dataclasses.replace(experiment, training=training), root, source)
+    beginning = _take_up(run, dataclasses.replace(experiment, training=training), root, source, ranks)
     beginning = _counted_on(beginning, epochs)
     beginning = dataclasses.replace(beginning, facts=data_facts(beginning.source, beginning.stores))
     history = (run / runs.METRICS_JSONL).read_bytes()[: beginning.state.progress.metrics_bytes]
@@ -97,8 +113,9 @@ def environment_changes(run: Path) -> list[str]:
     return told
 
 
-def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None) -> Beginning:
+def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None, ranks: Ranks) -> Beginning:
     """Read data, weights, optimiser and progress back, as the newest whole checkpoint has them."""
+    ranks.require_shares(experiment.training.batch_size)
     if root:
         experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, root=root))
     name = experiment.data.name
@@ -108,8 +125,11 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     preprocessing = from_mapping(Preprocessing, loaded.card.preprocessing)
     stores = recorded_division(run, source, experiment.data, experiment.size, preprocessing.channels)
     parts = make_parts(experiment, source, stores, preprocessing)
-    state = fresh_state(experiment, parts)
-    plan = SpeedPlan(**runs.load_run(run)["speed_plan"])
+    state = fresh_state(experiment, parts, ranks)
+    index = runs.load_run(run)
+    plan = SpeedPlan(**index["speed_plan"])
+    if ranks.world != index.get("ranks", 1) and not experiment.training.threads:  # other processes share the cores
+        plan = dataclasses.replace(plan, threads=ranks.thread_count or cores())
     require_device(plan)
     moments = dict(loaded.optimizer)
     trained, decoder = _taken(moments, TRAINED), _taken(moments, DECODER)

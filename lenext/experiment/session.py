@@ -14,6 +14,8 @@ from lenext import run as runs
 from lenext.config import to_mapping
 from lenext.data.batches import train_batches
 from lenext.data.ordering import epoch_order
+from lenext.data.split import split_digest
+from lenext.data.store import Store, Subset
 from lenext.device import SpeedPlan, is_out_of_memory, threads
 from lenext.errors import (
     ConflictError,
@@ -29,6 +31,7 @@ from lenext.experiment.config import Experiment
 from lenext.experiment.material import Parts
 from lenext.experiment.progression import adjust_network, parts_in
 from lenext.judge.metrics import measure
+from lenext.predictions import Predictions
 from lenext.training.config import TrainingConfig
 from lenext.training.loop import Progress, Step, TrainState, Validation, observe, train_epoch
 from lenext.training.optim import optimizer_tensors
@@ -76,24 +79,45 @@ class Session:
 
         `last` is saved every `save_seconds` and after every epoch, `best` when validation accuracy rises.
         """
-        with runs.locked(self.run), threads(self.plan.threads), runs.deferred_signals() as received:
-            self._take_up()
+        with self._held(), threads(self.plan.threads), runs.deferred_signals() as received:
+            with self._guarded():
+                self._take_up()
             try:
-                with enough_memory(self.experiment.training, kept=f"the checkpoints in {self.run}"):
+                with self._guarded():
                     for record in self._train():
                         yield record
-                        if received:
-                            raise self._interrupted(received[0])
+                        if number := self.state.ranks.highest(received[0] if received else 0):
+                            raise self._interrupted(number)
             except GeneratorExit:  # whoever listened has gone, as a closed pipe has
                 self.save("last")
-                runs.update_run(self.run, status="interrupted", train_seconds=self._seconds())
+                self._note(status="interrupted", train_seconds=self._seconds())
                 raise
             except LenextError as error:
                 if not isinstance(error, InterruptedRunError):
                     with contextlib.suppress(LenextError):  # the first error is the one to tell
-                        runs.update_run(self.run, status="failed", train_seconds=self._seconds())
+                        self._note(status="failed", train_seconds=self._seconds())
                 raise
             self._finish()
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the run's folder, of many ranks on the one that writes."""
+        with runs.locked(self.run) if self.state.ranks.leads else contextlib.nullcontext():
+            yield
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Turn what torch raises where memory ends, or where another rank is lost, into an error that says so."""
+        kept, advice = f"the checkpoints in {self.run}", f"lenext train --resume {self.run}"
+        with (
+            enough_memory(self.experiment.training, kept),
+            self.state.ranks.watched(f"training of {self.run}", kept, advice),
+        ):
+            yield
+
+    def _note(self, **changes: Any) -> None:
+        if self.state.ranks.leads:
+            runs.update_run(self.run, **changes)
 
     def _train(self) -> Iterator[Step | Epoch]:
         config, saved = self.experiment.training, time.monotonic()
@@ -114,7 +138,11 @@ class Session:
         return progress.batch == 0 and (progress.step >= self.total_steps or stale)
 
     def _take_up(self) -> None:
-        """Make the folder agree with the state, before the first step and under the lock."""
+        """Make the folder agree with the state, before the first step and under the lock; all ranks have read it."""
+        if self.state.ranks.world > 1:
+            self._gather_ranks()
+        if not self.state.ranks.leads:
+            return
         if newest(self.run) != self.loaded_from:
             raise ConflictError(
                 f"cannot go on with {self.run}",
@@ -127,10 +155,28 @@ class Session:
         runs.cut_metrics(self.run, self.state.progress.metrics_bytes)
         if not self.is_done():
             runs.forget_answers(self.run)
-        runs.update_run(self.run, status="running")
+        self._note(status="running")
+
+    def _gather_ranks(self) -> None:
+        """Make sure that all ranks begin at the same place, and wrap the objective."""
+        progress = self.state.progress
+        begins = [progress.epoch, progress.batch, progress.step, split_digest(self.parts.train.ids)]
+        if self.state.ranks.agree("beginning", begins) != begins:
+            raise ConflictError(
+                f"cannot train {self.run} on these ranks",
+                why="they have read other images, or another checkpoint of the run",
+                kept="the run, untouched",
+                advice="the same files on every machine",
+            )
+        self.state.wrapped = self.state.ranks.wrap(self.state.objective)
 
     def save(self, part: Literal["best", "last"]) -> None:
-        """Save a generation of `last` (two are kept) or of `best` (one is); weights that are no numbers never."""
+        """Save a generation of `last` (two are kept) or of `best` (one is); weights that are no numbers never.
+
+        Of many ranks one saves, and asks the others for nothing.
+        """
+        if not self.state.ranks.leads:
+            return
         for name, value in self.state.objective.trained().state_dict().items():
             if not value.isfinite().all():
                 raise DivergedError(
@@ -149,17 +195,21 @@ class Session:
             self.parts.train, seed=experiment.seed, epoch=progress.epoch, balanced=config.sampling == "balanced"
         )
         adjust_network(progress.epoch, experiment, self.state.objective.classifier)
-        parts = parts_in(progress.epoch, experiment, self.parts)
+        parts, ranks = parts_in(progress.epoch, experiment, self.parts), self.state.ranks
+        order, size = order[progress.batch * config.batch_size :], config.batch_size
+        mixed = bool(parts.variation.config.mixup or parts.variation.config.cutmix)  # partners come from all the batch
         batches = train_batches(
             parts.train,
             parts.preprocessing,
             parts.variation,
-            order[progress.batch * config.batch_size :],
+            order if mixed else ranks.share(order, size),
             seed=experiment.seed,
             epoch=progress.epoch,
-            batch_size=config.batch_size,
-            workers=parts.workers,
+            batch_size=size if mixed else size // ranks.world,
+            workers=ranks.divide(parts.workers),
         )
+        if mixed:
+            batches = map(ranks.cut, batches)
         return train_epoch(self.state, batches, config, total=self.total_steps, seed=experiment.seed, plan=self.plan)
 
     def _close_epoch(self) -> Epoch:
@@ -179,9 +229,9 @@ class Session:
             images_per_second=round(before.seen / seconds, 1),
         )
         line = {"kind": "epoch", **{key: value for key, value in vars(record).items() if value is not None}}
-        self.state.progress = dataclasses.replace(
-            self.state.progress, metrics_bytes=runs.append_metrics(self.run, line)
-        )
+        if self.state.ranks.leads:
+            written = runs.append_metrics(self.run, line)
+            self.state.progress = dataclasses.replace(self.state.progress, metrics_bytes=written)
         if self.state.progress.best_epoch == record.epoch:
             self.save("best")
         self.save("last")
@@ -193,7 +243,7 @@ class Session:
             return None
         card = card_of(self.experiment, self.parts, self.state.progress)
         try:
-            metrics = measure(predict_store(self.state.network, held_out, card, "validation", self.parts.workers))
+            metrics = measure(self._predict(held_out, card))
         except DataError as error:  # the scores are not finite: what is wrong is the training, not the data
             raise DivergedError(
                 f"training diverged in epoch {self.state.progress.epoch + 1}",
@@ -203,17 +253,33 @@ class Session:
             ) from error
         return Validation(loss=metrics.nll, score=metrics.score)
 
+    def _predict(self, held_out: Store, card: checkpoints.Card) -> Predictions:
+        """Score held-out images, of many ranks each its share; all of them know all scores."""
+        ranks, network = self.state.ranks, self.state.network
+        if ranks.world == 1:
+            return predict_store(network, held_out, card, "validation", self.parts.workers)
+        own = Subset(held_out, ranks.rows(len(held_out)))
+        told = predict_store(network, own, card, "validation", ranks.divide(self.parts.workers))
+        ids = tuple(held_out.ids)
+        return dataclasses.replace(
+            told,
+            ids=ids,
+            labels=held_out.labels,
+            scores=ranks.gather(told.scores, len(ids)),
+            split_digest=split_digest(ids),
+        )
+
     def _finish(self) -> None:
         chosen = "best" if is_validated(self.experiment, self.parts) else "last"
         stopped = {"stopped_early": True} if self.state.progress.step < self.total_steps else {}
-        runs.update_run(self.run, status="finished", chosen=chosen, train_seconds=self._seconds(), **stopped)
+        self._note(status="finished", chosen=chosen, train_seconds=self._seconds(), **stopped)
 
     def _seconds(self) -> float:
         return round(self.state.progress.seconds, 1)
 
     def _interrupted(self, number: int) -> InterruptedRunError:
         self.save("last")
-        runs.update_run(self.run, status="interrupted", train_seconds=self._seconds())
+        self._note(status="interrupted", train_seconds=self._seconds())
         progress = self.state.progress
         return InterruptedRunError(
             f"training of {self.run} was interrupted",

@@ -134,12 +134,14 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate, self.per = rate, per
         self.share = 1.0
+        self.generator: torch.Generator | None = None  # of draws for a batch: torch's own, or one that ranks have alike
 
     def drops_batch(self) -> bool:
         """Draw whether this batch goes without its branch; never so when evaluating, nor where images draw."""
         if not (self.training and self.per == "batch"):
             return False
-        return bool(torch.rand((), device="cpu") < self.rate * self.share)  # drawn there, no accelerator is waited for
+        drawn = torch.rand((), device="cpu", generator=self.generator)  # there, so that no accelerator is waited for
+        return bool(drawn < self.rate * self.share)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) -> (N, ...)."""

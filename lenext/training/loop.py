@@ -14,8 +14,8 @@ from lenext.data.batches import Batch
 from lenext.device import SpeedPlan
 from lenext.errors import DivergedError
 from lenext.models.classifier import Classifier
-from lenext.rng import seed_network
 from lenext.training.config import TrainingConfig
+from lenext.training.distributed import ALONE, Ranks
 from lenext.training.dropping import scale_drop_path
 from lenext.training.finetune import set_training_mode
 from lenext.training.objective import Objective, Outcome
@@ -52,12 +52,17 @@ class Progress:
 
 @dataclass
 class TrainState:
-    """What training changes: the objective's tensors, the optimiser's, the average of the weights, and the progress."""
+    """What training changes: the objective's tensors, the optimiser's, the average of the weights, and the progress.
+
+    ranks: the processes that train it together. wrapped: what is run in place of the objective, where they are many.
+    """
 
     objective: Objective
     optimizer: torch.optim.Optimizer
     progress: Progress = Progress()
     average: Classifier | None = None
+    ranks: Ranks = ALONE
+    wrapped: nn.Module | None = None
 
     @property
     def network(self) -> Classifier:
@@ -100,7 +105,7 @@ def train_epoch(
         loss, correct, norm = update(state, group, config, rate, seed=seed, plan=plan)
         if state.average is not None:
             follow(state.average, state.objective.classifier, config.average, progress.step)
-        images = sum(len(batch.targets) for batch in group)
+        images = sum(len(batch.targets) for batch in group) * state.ranks.world
         state.progress = dataclasses.replace(
             progress,
             batch=progress.batch + len(group),
@@ -119,20 +124,24 @@ def update(
 ) -> tuple[float, int, float]:
     """Make one update; return the loss, the images that were right and the gradient's norm, all before it."""
     objective, optimizer, step = state.objective, state.optimizer, state.progress.step
+    ranks, run = state.ranks, state.wrapped or state.objective
     looks: list[tuple[float, int, float]] = []
-    images = sum(len(batch.targets) for batch in group)
+    parts = [piece for batch in group for piece in pieces(batch, plan.micro_batch)]
+    images = sum(len(piece.targets) for piece in parts)
 
     def look() -> float:
         """Forward and backward: once, or wherever a line search (L-BFGS) asks, on the same batches and noise."""
         optimizer.zero_grad(set_to_none=True)
         loss, correct = 0.0, 0
-        for micro_step, piece in enumerate(piece for batch in group for piece in pieces(batch, plan.micro_batch)):
-            seed_network(seed, step, micro_step)
-            outcome, targets = forward(objective, piece, plan)
-            share = len(targets) / images
-            (outcome.loss * share).backward()
+        for micro_step, piece in enumerate(parts):
+            ranks.seed(seed, step, micro_step)
+            with ranks.reduced(run, last=micro_step == len(parts) - 1):
+                outcome, targets = forward(run, piece, plan)
+                share = len(targets) / images
+                (outcome.loss * share).backward()
             loss += float(outcome.loss.detach()) * share
             correct += objective.hits(outcome.scores, targets)
+        loss, correct = ranks.totals(loss, correct)
         norm = clip_gradients(objective, config.clip)
         if not looks and not (math.isfinite(loss) and math.isfinite(norm)):
             raise _diverged(step + 1, loss, norm, rate)
@@ -144,8 +153,11 @@ def update(
     return looks[0]
 
 
-def forward(objective: Objective, batch: Batch, plan: SpeedPlan) -> tuple[Outcome, Tensor]:
-    """Run the objective on the plan's device, precision and memory format; return its outcome and the targets there."""
+def forward(objective: nn.Module, batch: Batch, plan: SpeedPlan) -> tuple[Outcome, Tensor]:
+    """Run the objective, or what wraps it, on the plan's device, precision and memory format.
+
+    Returns its outcome, and the targets on that device.
+    """
     memory = torch.channels_last if plan.channels_last else torch.contiguous_format
     images = batch.images.to(plan.device, memory_format=memory)
     targets = batch.targets.to(plan.device)

@@ -18,7 +18,7 @@ from lenext.training.masked import MaskedDecoder, masked_loss, require_maskable
 
 @dataclass(frozen=True)
 class Outcome:
-    """loss: (), the mean over the batch. scores: (N, num_classes), float32; None where no classes are learnt."""
+    """loss: (), the batch's mean. scores: (N, num_classes), at least float32; None where no classes are learnt."""
 
     loss: Tensor
     scores: Tensor | None
@@ -52,13 +52,13 @@ class Objective(nn.Module):
             return Outcome(masked_loss(network, self.decoder, images, self.config.hidden), None)
         heads = self.classifier.auxiliary
         if not (self.training and heads and self.config.auxiliary):
-            scores = self.classifier(images).float()
+            scores = _wide(self.classifier(images))
             return Outcome(self._loss(scores, targets), scores)
         found = self.classifier.features(images, [*(f"stages.{name}" for name in heads), "head"])
-        scores = found["head"].float()
+        scores = _wide(found["head"])
         loss = self._loss(scores, targets)
         for name, head in heads.items():
-            loss = loss + self.config.auxiliary * self._loss(head(found[f"stages.{name}"]).float(), targets)
+            loss = loss + self.config.auxiliary * self._loss(_wide(head(found[f"stages.{name}"])), targets)
         return Outcome(loss, scores)
 
     def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
@@ -90,6 +90,11 @@ class Objective(nn.Module):
         if self.multi_label:
             return int(((scores > 0) == (targets > 0.5)).all(1).sum())
         return int((scores.argmax(1) == (targets if targets.ndim == 1 else targets.argmax(1))).sum())
+
+
+def _wide(scores: Tensor) -> Tensor:
+    """The scores in float32 at least."""
+    return scores if scores.dtype == torch.float64 else scores.float()
 
 
 def class_weights(labels: npt.NDArray[Any], config: LossConfig, num_classes: int) -> Tensor | None:
