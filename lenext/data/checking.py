@@ -138,7 +138,7 @@ def _scan(container: Container, name: str) -> Scan:
     except DataError as error:
         return Scan(fault=(_fault(data, header, error), error.why))
     pixels = hashlib.sha256(repr(tuple(image.shape)).encode())
-    pixels.update(image.numpy().data)
+    pixels.update(image.permute(1, 2, 0).contiguous().numpy().data)
     return Scan(
         content=hashlib.sha256(data).hexdigest(),
         pixels=pixels.hexdigest(),
