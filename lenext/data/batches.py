@@ -27,9 +27,9 @@ Indices = npt.NDArray[np.int64]
 class Batch:
     """One batch of N images.
 
-    images: float32 (N, C, H, W), of photographs in training with the values of a pixel side by side. targets: int64 (N,)
-    class numbers, or float32 (N, K) shares of the classes. samples: int64 (N,), indices into the store; of an image
-    shown again in the epoch, its index plus multiples of the length.
+    images: float32 (N, C, H, W), of photographs in training with the values of a pixel side by side. targets: int64
+    (N,) class numbers, or float32 (N, K) shares of the classes. samples: int64 (N,), indices into the store; of an
+    image shown again in the epoch, its index plus multiples of the length.
     """
 
     images: Tensor
