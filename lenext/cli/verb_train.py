@@ -112,7 +112,8 @@ def train_network(
             why, advice = f"{source.name} has none", "leave --report out, then: lenext eval RUN --split validation"
             raise UsageError("cannot judge on test images", why=why, advice=advice)
         names = {"model": model, "weights": weights, "recipe": recipe, "size": size}
-        job = Job(source, DataConfig(name=source.name, root=root or home()), names, told, _seconds(time))
+        place = root or home()
+        job = Job(source, DataConfig(name=source.name, root=place, home=place), names, told, _seconds(time))
         if dry_run:
             _tell_forecast(job.prepare(seed), json)
         else:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from lenext.errors import DataError, UsageError
 
 MAX_PIXELS = 2**27  # 400 MB as RGB
 MAX_SIDE = 65_535  # what a JPEG can be
+_RULES = 1  # to be raised whenever the same file gives other pixels, so that those kept on a disk are left alone
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _SCALED = ("JPEG", "MPO")  # MPO: a JPEG with more pictures behind the first, as some telephones write them
@@ -109,11 +111,16 @@ def decode_bytes(data: bytes, min_side: int = 0, channels: int = 3) -> Tensor:
         return _decode(data, min_side, channels)
 
 
-def scale_divisor(width: int, height: int, min_side: int) -> int:
-    """Return 1, 2, 4 or 8: by what an image of this size is divided when `decode_bytes` leaves it `min_side` pixels."""
-    shorter = min(width, height)
-    fitting = [divisor for divisor in (8, 4, 2) if divisor <= shorter and -(-shorter // divisor) >= min_side]
-    return fitting[0] if min_side and fitting else 1
+def decoded_size(width: int, height: int, min_side: int) -> tuple[int, int]:
+    """Return width and height of what `decode_bytes` makes of an image of this size, before it is turned upright."""
+    divisor = _divisor(width, height, min_side)
+    return -(-width // divisor), -(-height // divisor)
+
+
+def decoder_versions() -> tuple[str, ...]:
+    """What the pixels of a file depend on beside its bytes: this module's rules, Pillow, and its libraries."""
+    codecs = [f"{name} {features.version(name)}" for name in ("libjpeg_turbo", "jpg", "webp", "jpg_2000", "avif")]
+    return (f"rules {_RULES}", f"Pillow {PIL.__version__}", *codecs)
 
 
 def decode_file(path: Path, channels: int, min_side: int = 0) -> Tensor:
@@ -154,7 +161,7 @@ def _decode(data: bytes, min_side: int, channels: int) -> Tensor:
     if not is_whole(data):
         raise ValueError(f"it is truncated: its end is missing after {len(data)} bytes")
     image: Image.Image = _open(data)
-    divisor = scale_divisor(image.width, image.height, min_side)
+    divisor = _divisor(image.width, image.height, min_side)
     if image.format in _SCALED:
         divisor = _draft(image, divisor)
     image.load()
@@ -184,6 +191,12 @@ def _open(data: bytes) -> Image.Image:
     if max(image.size) > MAX_SIDE or width * height > MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels are beyond the limits: {MAX_SIDE} a side, {MAX_PIXELS} in all")
     return image
+
+
+def _divisor(width: int, height: int, min_side: int) -> int:
+    shorter = min(width, height)
+    fitting = [divisor for divisor in (8, 4, 2) if divisor <= shorter and -(-shorter // divisor) >= min_side]
+    return fitting[0] if min_side and fitting else 1
 
 
 def _draft(image: Image.Image, divisor: int) -> int:

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lenext.data.containers import Container, open_container, shown
-from lenext.data.decode import Header, decode_bytes, read_header
+from lenext.data.decode import Header, decode_bytes, decoded_size, read_header
 from lenext.data.listing import Item, Listing, list_images
 from lenext.data.task import Task
 from lenext.errors import DataError, UsageError
 
-_LOOKED_AT = 64  # headers, to tell the common size and whether there is colour
+_LOOKED_AT = 64  # headers, to tell the common size, whether there is colour, and how large all are when decoded
 _THREADS = 8
 _PIECE = 32  # files that one thread digests before it takes the next
 
@@ -39,6 +39,12 @@ class FileStore:
     def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the images at `indices`, in that order: uint8 (channels, H, W) each; a broken one is a DataError."""
         return [self._image(self.items[index].name) for index in indices.tolist()]
+
+    def decoded_bytes(self) -> int:
+        """About how many bytes all decoded images take, by the headers of some of them."""
+        headers = _headers(self.container, _some(self.items))
+        sizes = [decoded_size(header.width, header.height, self.min_side) for header in headers]
+        return sum(width * height for width, height in sizes) * self.channels * len(self) // len(sizes)
 
     def _image(self, name: str) -> Tensor:
         data = self.container.read(name)
@@ -109,9 +115,7 @@ def open_files(path: Path) -> FileSource:
         raise DataError(f"cannot use {shown(str(path))} as data", why=why, advice="rename the folder")
     container = open_container(path)
     listing = list_images(container, path)
-    count = min(_LOOKED_AT, len(listing.items))
-    chosen = np.linspace(0, len(listing.items) - 1, count).round().astype(int).tolist()
-    headers = _headers(container, [listing.items[index].name for index in chosen])
+    headers = _headers(container, _some(listing.items))
     sizes = {_upright(header) for header in headers}
     grey = all(header.is_grey for header in headers)
     return FileSource(
@@ -121,6 +125,12 @@ def open_files(path: Path) -> FileSource:
         native_size=sizes.pop() if len(sizes) == 1 else None,
         channels=1 if grey else 3,
     )
+
+
+def _some(items: Sequence[Item]) -> list[str]:
+    """Names of some items, evenly spaced from the first to the last."""
+    count = min(_LOOKED_AT, len(items))
+    return [items[index].name for index in np.linspace(0, len(items) - 1, count).round().astype(int).tolist()]
 
 
 def _headers(container: Container, names: Sequence[str]) -> list[Header]:

@@ -12,13 +12,16 @@ from torch import Tensor
 from lenext import run as runs
 from lenext.checkpoint import Card
 from lenext.data.batches import Variation, prepared
+from lenext.data.cache import keep_decoded
 from lenext.data.checking import findings_from_ids
 from lenext.data.colour import colour_components
 from lenext.data.config import DataConfig
+from lenext.data.files import FileStore
 from lenext.data.preprocessing import Preprocessing, decoded_side, match_channels, statistics
+from lenext.data.published import default_root
 from lenext.data.sources import Source
 from lenext.data.split import Rows, hold_out, label_names, read_split, three_ways, validation_count, write_split
-from lenext.data.store import ArrayStore, CachedStore, Store, Subset
+from lenext.data.store import ArrayStore, Store, Subset
 from lenext.data.task import Task
 from lenext.device import cores
 from lenext.errors import ConflictError, DataError
@@ -201,7 +204,10 @@ def count_workers(store: Store, data: DataConfig) -> int:
 
 def _open(source: Source, split: str, data: DataConfig, size: int, channels: int) -> Store:
     store = source.open(split, decoded_side(size), channels)
-    return store if isinstance(store, ArrayStore) else CachedStore(store, data.cache << 20)
+    if not isinstance(store, FileStore):
+        return store
+    home = Path(data.home) if data.home else default_root()
+    return keep_decoded(store, memory=data.cache << 20, disk=data.disk_cache << 20, home=home)
 
 
 def _balance(store: Store, classes: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from lenext.experiment.session import DECODER, TRAINED, Session, newest, steps_o
 from lenext.training.loop import Progress
 from lenext.training.optim import load_optimizer_tensors
 
-MACHINE = ("data.workers", "data.cache", "training.save_seconds")  # change no bit of the result, and so may differ
+# what changes no bit of the result, and so may differ
+MACHINE = ("data.workers", "data.cache", "data.disk_cache", "data.home", "training.save_seconds")
 
 
 def resume(run: Path | str, settings: Sequence[str] = (), *, root: str = "", source: Source | None = None) -> Session:
