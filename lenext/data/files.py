@@ -23,10 +23,22 @@ _PIECE = 32  # files that one thread digests before it takes the next
 
 
 class FileStore:
-    """Images of a container. ids: name and start of the SHA-256 of the file's bytes, which are read once for it."""
+    """Images of a container. ids: name and start of the SHA-256 of the file's bytes, which are read once for it.
 
-    def __init__(self, container: Container, items: Sequence[Item], task: Task, channels: int, min_side: int) -> None:
+    headers: of some images of the set, by which the size of all is told.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        items: Sequence[Item],
+        task: Task,
+        channels: int,
+        min_side: int,
+        headers: Sequence[Header],
+    ) -> None:
         self.container = container
+        self.headers = headers
         self.items = tuple(items)
         self.channels = channels
         self.min_side = min_side
@@ -41,9 +53,8 @@ class FileStore:
         return [self._image(self.items[index].name) for index in indices.tolist()]
 
     def decoded_bytes(self) -> int:
-        """About how many bytes all decoded images take, by the headers of some of them."""
-        headers = _headers(self.container, _some(self.items))
-        sizes = [decoded_size(header.width, header.height, self.min_side) for header in headers]
+        """About how many bytes all decoded images take."""
+        sizes = [decoded_size(header.width, header.height, self.min_side) for header in self.headers]
         return sum(width * height for width, height in sizes) * self.channels * len(self) // len(sizes)
 
     def _image(self, name: str) -> Tensor:
@@ -63,6 +74,7 @@ class FileSource:
     listing: Listing
     native_size: tuple[int, int] | None
     channels: int
+    headers: Sequence[Header]
     mirror: bool = True
 
     @property
@@ -92,7 +104,8 @@ class FileSource:
 
     def open(self, split: str, min_side: int = 0, channels: int = 0) -> FileStore:
         """Read and digest the files of one split; they are decoded to a shorter side of at least `min_side` pixels."""
-        return FileStore(self.container, self._items(split), self.task, channels or self.channels, min_side)
+        items, channels = self._items(split), channels or self.channels
+        return FileStore(self.container, items, self.task, channels, min_side, self.headers)
 
     def groups(self, split: str) -> tuple[str, ...]:
         """The group of each image of the split, "" where it has none."""
@@ -115,7 +128,9 @@ def open_files(path: Path) -> FileSource:
         raise DataError(f"cannot use {shown(str(path))} as data", why=why, advice="rename the folder")
     container = open_container(path)
     listing = list_images(container, path)
-    headers = _headers(container, _some(listing.items))
+    count = min(_LOOKED_AT, len(listing.items))
+    chosen = np.linspace(0, len(listing.items) - 1, count).round().astype(int).tolist()
+    headers = _headers(container, [listing.items[index].name for index in chosen])
     sizes = {_upright(header) for header in headers}
     grey = all(header.is_grey for header in headers)
     return FileSource(
@@ -124,13 +139,8 @@ def open_files(path: Path) -> FileSource:
         listing=listing,
         native_size=sizes.pop() if len(sizes) == 1 else None,
         channels=1 if grey else 3,
+        headers=headers,
     )
-
-
-def _some(items: Sequence[Item]) -> list[str]:
-    """Names of some items, evenly spaced from the first to the last."""
-    count = min(_LOOKED_AT, len(items))
-    return [items[index].name for index in np.linspace(0, len(items) - 1, count).round().astype(int).tolist()]
 
 
 def _headers(container: Container, names: Sequence[str]) -> list[Header]:
