@@ -15,6 +15,7 @@ from PIL import Image
 import lenext
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
+from lenext.data.packing import pack_images
 from lenext.data.sources import Source
 from lenext.errors import ConflictError, InterruptedRunError
 from lenext.experiment.resuming import environment_changes, resume
@@ -97,6 +98,13 @@ def test_a_run_on_image_files_is_resumed_after_every_step_to_the_same_bits(
     run = begin_on(photos, tmp_path / "run", *settings, f"data.workers={workers}").run
     interrupt_after_every_step(run, 10)
     assert trained(run) == trained(whole)
+
+
+def test_shards_of_a_folder_train_to_the_bits_of_the_folder(photos: Path, tmp_path: Path) -> None:
+    packed = pack_images(photos, tmp_path / "shards", 20_480)
+    assert packed.shards > 1
+    runs_ = [begin_on(source, tmp_path / name, *VARIED) for name, source in (("a", photos), ("b", packed.path))]
+    assert trained(finish(runs_[0])) == trained(finish(runs_[1]))
 
 
 NO_CACHE = ["data.cache=0", "data.disk_cache=0"]
