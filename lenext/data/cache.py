@@ -65,7 +65,7 @@ class DiskStore:
             return
         try:
             self._full = not self._pixels.put(index, image, self.limit)
-            why = f"the {self.limit >> 20:,} MiB that they may have are full (data.disk_cache)"
+            why = f"they may have {self.limit >> 20:,} MiB (data.disk_cache, and half of what is free)"
         except OSError as error:
             self._full, why = True, error.strerror or str(error)
         if self._full:
@@ -109,7 +109,8 @@ def _make_room(folder: Path, wanted: int, budget: int) -> int:
             break
         if _remove_unused(path):
             del sizes[path]
-    return min(budget - sum(sizes.values()), _size(folder) + shutil.disk_usage(folder.parent).free // 2)
+    free = shutil.disk_usage(folder.parent).free
+    return max(min(budget - sum(sizes.values()), _size(folder) + free // 2), 0)
 
 
 def _enter(folder: Path) -> BinaryIO:
