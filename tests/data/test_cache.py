@@ -6,11 +6,8 @@ Oracle: the same files, decoded at once. Processes are real ones, and die of SIG
 import logging
 import os
 import random
-import resource
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from lenext.data.store import CachedStore, Store
 
 from ..dying import die, pipe, run_child, start_child
 from .image_folders import image_bytes, write_folder
+from .test_packing import disk_of
 
 COUNT = 24
 SIDE = 20  # decoded at least
@@ -229,17 +227,6 @@ def test_the_cache_unused_for_longest_makes_room_but_none_in_use(tmp_path: Path)
     total = sum(path.stat().st_size for path in (tmp_path / "decoded").glob("*/pixels"))
     assert total <= budget
     assert same(read_all(open_ones[0]), read_all(stores[0]))
-
-
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """Let no file grow beyond `size` bytes, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("why", ["the disk is full", "the budget is used up"])
