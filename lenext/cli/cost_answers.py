@@ -1,14 +1,13 @@
 """The answers of `lenext cost`, each a thin shell over lenext.costs; heavy imports inside."""
 
 import dataclasses
-import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lenext.cli import cost_text
 from lenext.cli.cost_options import Form, Question
-from lenext.cli.output import put, put_csv, put_json, say
+from lenext.cli.output import put, put_csv, put_json, read_amount, say
 from lenext.errors import UsageError
 from lenext.run import write_durably
 
@@ -152,14 +151,12 @@ def show_memory(subject: "Subject", batch: int, asked: Question, *, json: bool) 
 
 
 def _bytes(text: str) -> int:
-    """Read "8GB", "500 mb", "3GiB": GB are powers of ten, GiB of two."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b", text.strip().lower())
-    number = float(found[1]) * (1024 if found[3] else 1000) ** (" kmgt".index(found[2])) if found else 0
+    number = read_amount(text)
     if number < 1:
         raise UsageError(
             f"cannot stay within {text!r}", why="it is no amount of memory with a unit", advice="--within 8GB"
         )
-    return int(number)
+    return number
 
 
 def show_spec(spec: str, *, explain: bool, json: bool) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,12 @@ def put_csv(rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_amount(text: str) -> int:
+    """Read "8GB", "500 mb", "3GiB" as bytes: GB are powers of ten, GiB of two; 0 where it is none with a unit."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b", text.strip().lower())
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** (" kmgt".index(found[2]))) if found else 0
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:

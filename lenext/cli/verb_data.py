@@ -5,9 +5,12 @@ from typing import Literal
 
 from cyclopts import App
 
-from lenext.cli.output import home, put, put_json, say, table
+from lenext.cli.output import home, put, put_json, read_amount, say, table
+from lenext.errors import UsageError
 
 Name = Literal["fashion_mnist", "mnist", "cifar10", "cifar100", "digits"]
+
+SMALLEST_SHARD = 20_480  # bytes: two of the records that a .tar is padded to
 
 app = App(name="data", help="List the data sets, get one, check, show or pack your own.")
 app.command("lenext.cli.verb_show:show_images", name="show")
@@ -62,7 +65,7 @@ def get_set(name: Name, *, root: str = "") -> None:
 
 
 @app.command(name="pack")
-def pack_files(path: Path, out: Path) -> None:
+def pack_files(path: Path, out: Path, *, shard_size: str = "") -> None:
     """Write the images of a folder or an archive to one new .tar: the same names, the same bytes, the same ids.
 
     Parameters
@@ -70,14 +73,25 @@ def pack_files(path: Path, out: Path) -> None:
     path
         The images, as `lenext train` takes them.
     out
-        The .tar to write; it must not exist.
+        The .tar to write, or with --shard-size the folder of several; it must not exist.
+    shard_size
+        Bytes of a .tar at most, as 1GB or 500MB: several are written, with an index that tells when one is damaged.
     """
     from lenext.data.packing import pack_images
 
-    packed = pack_images(path, out)
+    packed = pack_images(path, out, _shard_bytes(shard_size) if shard_size else 0)
     for sentence in packed.ignored:
         say(f"left out: {sentence}")
-    put(f"{packed.path}: {packed.images:,} images, {packed.size:,} bytes, read back and compared")
+    shards = f" in {packed.shards:,} shard{'s' * (packed.shards > 1)}" if shard_size else ""
+    put(f"{packed.path}: {packed.images:,} images{shards}, {packed.size:,} bytes, read back and compared")
+
+
+def _shard_bytes(text: str) -> int:
+    size = read_amount(text)
+    if size < SMALLEST_SHARD:
+        why = f"a .tar has {SMALLEST_SHARD:,} bytes at least" if size else "it is no amount of bytes with a unit"
+        raise UsageError(f"cannot write shards of {text!r}", why=why, advice="--shard-size 1GB")
+    return size
 
 
 def _number(value: object) -> str:

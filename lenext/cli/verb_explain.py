@@ -121,7 +121,7 @@ def explain_kernels(
 def _read_reduced(image: Path, size: int) -> "Tensor":
     """The image as uint8 (1 or 3, H, W), its longer side reduced to `size` pixels where it is longer."""
     from lenext.data.decode import decode_file
-    from lenext.data.preprocessing import resize
+    from lenext.data.geometry import resize
 
     if size < 1:
         raise UsageError(f"cannot show {size} pixels", why="an image has one at least", advice="--size 256")

@@ -58,7 +58,7 @@ def show_images(
     if out.suffix.lower() != ".png":
         raise UsageError(f"cannot write {out}", why="a contact sheet is a PNG file", advice=f"{out.stem}.png")
     source = find_source(data, root or home())
-    told = DataConfig(name=source.name, root=root or home())
+    told = DataConfig(name=source.name, root=root or home(), home=root or home())
     experiment, decided = compose(told, source, model, recipe=recipe, size=size, seed=seed, settings=settings or [])
     for sentence in decided:
         say(sentence)

@@ -124,7 +124,9 @@ def train_network(
                 why, advice = f"{source.name} has none", "leave --report out, then: lenext eval RUN --split validation"
                 raise UsageError("cannot judge on test images", why=why, advice=advice)
             names = {"model": model, "weights": weights, "recipe": recipe, "size": size}
-            job = Job(source, DataConfig(name=source.name, root=root or home()), names, told, _seconds(time), ranks)
+            place = root or home()
+            data_config = DataConfig(name=source.name, root=place, home=place)
+            job = Job(source, data_config, names, told, _seconds(time), ranks)
             if dry_run:
                 _tell_forecast(job.prepare(seed), json)
             else:

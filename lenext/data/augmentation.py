@@ -46,6 +46,8 @@ def augment(
     colours: of the training images, needed where `config.colour_noise` is set (`colour_components`).
     """
     images = _place(images, config, seed, epoch, samples)
+    if config.randaugment or config.trivial or config.autoaugment or config.colour_noise or any(config.jitter):
+        images = images.contiguous()  # these work on planes of colour
     size = (images.shape[-2], images.shape[-1])
     if config.randaugment:
         drawn = draw_randaugment(*config.randaugment, size, seed=seed, epoch=epoch, samples=samples)

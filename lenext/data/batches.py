@@ -16,7 +16,7 @@ from lenext.data.augmentation import random_resized_crop
 from lenext.data.colour import ColourBasis
 from lenext.data.config import AugmentConfig
 from lenext.data.mixing import mix
-from lenext.data.preprocessing import Preprocessing, enframe, fit, normalise
+from lenext.data.preprocessing import Preprocessing, enframe, fit, normalise, preprocess
 from lenext.data.store import Store
 
 T = TypeVar("T")
@@ -27,8 +27,9 @@ Indices = npt.NDArray[np.int64]
 class Batch:
     """One batch of N images.
 
-    images: float32 (N, C, H, W). targets: int64 (N,) class numbers, or float32 (N, K) shares of the classes. samples:
-    int64 (N,), indices into the store; of an image shown again in the epoch, its index plus multiples of the length.
+    images: float32 (N, C, H, W), of photographs in training with the values of a pixel side by side. targets: int64
+    (N,) class numbers, or float32 (N, K) shares of the classes. samples: int64 (N,), indices into the store; of an
+    image shown again in the epoch, its index plus multiples of the length.
     """
 
     images: Tensor
@@ -84,7 +85,7 @@ def eval_batches(store: Store, preprocessing: Preprocessing, batch_size: int, wo
 
     def make(start: int) -> Batch:
         samples = np.arange(start, min(start + batch_size, len(store)), dtype=np.int64)
-        return _batch(store, normalise(fit(store.read(samples), preprocessing), preprocessing), samples)
+        return _batch(store, preprocess(store.read(samples), preprocessing), samples)
 
     return prepared(make, range(0, len(store), batch_size), workers)
 

@@ -17,6 +17,7 @@ from lenext.data.decode import Header, decode_bytes, read_header
 from lenext.data.findings import ERROR, KINDS, WARNING, Check, Finding
 from lenext.data.likeness import SIDE, SKETCH, find_alike, joined, sketch
 from lenext.data.listing import Item, survey_images
+from lenext.data.shards import Shards
 from lenext.data.store import Store
 from lenext.data.truncation import is_whole
 from lenext.device import cores
@@ -64,12 +65,15 @@ def _unwatched(scans: Iterable[Scan], _: int) -> Iterable[Scan]:
 
 
 def check_images(path: Path, watched: Callable[[Iterable[Scan], int], Iterable[Scan]] = _unwatched) -> Check:
-    """Read and decode every image of a folder, a .zip or a .tar, and tell what is wrong with the set.
+    """Read and decode every image of a folder, an archive or shards, and tell what is wrong with the set.
 
     watched: gets the scans as they come and their number, and yields them on, as a progress bar does. What cannot be
-    opened at all is a DataError; a set whose classes or splits cannot be told is a finding.
+    opened at all is a DataError, as is a shard with another digest; a set whose classes or splits cannot be told is a
+    finding.
     """
     container = open_container(path)
+    if isinstance(container, Shards):
+        container.verify()
     try:
         listing, complaints = survey_images(container, path)
     except DataError as error:
@@ -138,7 +142,7 @@ def _scan(container: Container, name: str) -> Scan:
     except DataError as error:
         return Scan(fault=(_fault(data, header, error), error.why))
     pixels = hashlib.sha256(repr(tuple(image.shape)).encode())
-    pixels.update(image.numpy().data)
+    pixels.update(image.permute(1, 2, 0).contiguous().numpy().data)
     return Scan(
         content=hashlib.sha256(data).hexdigest(),
         pixels=pixels.hexdigest(),

@@ -20,7 +20,8 @@ class DataConfig:
     others at most, each class its share, 0 for all. split_seed: which ones are held out, and which are taken. fit: of
     images that are not square; auto is crop, or what the weights that training begins from were trained with. workers:
     threads that prepare batches ahead, -1 for one a core where images are files, none where they are in memory. cache:
-    MiB of decoded images that stay in memory.
+    MiB of decoded images that stay in memory. disk_cache: MiB of the disk for those of sets that do not fit there, of
+    all sets together, 0 for none; home: the folder for them, ~/.cache/lenext where it is "".
     """
 
     name: str
@@ -31,11 +32,14 @@ class DataConfig:
     fit: Literal["auto", "crop", "pad", "squash"] = "auto"
     workers: int = -1
     cache: int = 1024
+    disk_cache: int = 20_480
+    home: str = ""
 
     def __post_init__(self) -> None:
         _not_negative("data.validation", self.validation)
         _not_negative("data.limit", self.limit)
         _not_negative("data.cache", self.cache)
+        _not_negative("data.disk_cache", self.disk_cache)
         _not_negative("data.workers", self.workers + 1)
 
 

@@ -58,9 +58,11 @@ class Container(Protocol):
 
 
 def open_container(path: Path) -> Container:
-    """Open a folder, a .zip or an uncompressed .tar, told apart by content. Anything else is a DataError."""
+    """Open a folder, a .zip, an uncompressed .tar or a folder of shards, told apart by content; else a DataError."""
     if path.is_dir():
-        return Folder(path)
+        from lenext.data.shards import Shards, is_sharded  # which are made of what is defined below
+
+        return Shards(path) if is_sharded(path) else Folder(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise _unusable(path, "it is neither a folder nor a file", "name a folder, a .zip or a .tar")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from lenext.errors import DataError, UsageError
 
 MAX_PIXELS = 2**27  # 400 MB as RGB
 MAX_SIDE = 65_535  # what a JPEG can be
+_RULES = 1  # to be raised whenever the same file gives other pixels, so that those kept on a disk are left alone
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _SCALED = ("JPEG", "MPO")  # MPO: a JPEG with more pictures behind the first, as some telephones write them
@@ -98,14 +100,27 @@ def read_header(data: bytes) -> Header:
 def decode_bytes(data: bytes, min_side: int = 0, channels: int = 3) -> Tensor:
     """Return uint8 (channels, H, W), upright as the EXIF orientation says; channels: 1 (luma) or 3 (RGB).
 
-    A JPEG comes at the smallest scale of 1, 1/2, 1/4 and 1/8 whose shorter side has at least `min_side` pixels, other
-    formats and `min_side` 0 at full size; nothing is enlarged. Transparent pixels show white, 16-bit values are scaled
-    to 8 bits, of an animation the first picture counts. The limits of `read_header` hold. A file whose end is missing
-    or that cannot be decoded to its end is a DataError; nothing takes its place.
+    An image comes at the smallest scale of 1, 1/2, 1/4 and 1/8 whose shorter side has at least `min_side` pixels, with
+    `min_side` 0 at full size; nothing is enlarged. A JPEG is scaled by its own transform, another format by the means
+    of its blocks. Transparent pixels show white, 16-bit values are scaled to 8 bits, of an animation the first picture
+    counts. The limits of `read_header` hold. A file whose end is missing or that cannot be decoded to its end is a
+    DataError; nothing takes its place. The three bytes of a pixel lie side by side, whatever the shape says.
     """
     _check(min_side, channels)
     with _explained("the image"):
         return _decode(data, min_side, channels)
+
+
+def decoded_size(width: int, height: int, min_side: int) -> tuple[int, int]:
+    """Return width and height of what `decode_bytes` makes of an image of this size, before it is turned upright."""
+    divisor = _divisor(width, height, min_side)
+    return -(-width // divisor), -(-height // divisor)
+
+
+def decoder_versions() -> tuple[str, ...]:
+    """What the pixels of a file depend on beside its bytes: this module's rules, Pillow, and its libraries."""
+    codecs = [f"{name} {features.version(name)}" for name in ("libjpeg_turbo", "jpg", "webp", "jpg_2000", "avif")]
+    return (f"rules {_RULES}", f"Pillow {PIL.__version__}", *codecs)
 
 
 def decode_file(path: Path, channels: int, min_side: int = 0) -> Tensor:
@@ -146,19 +161,19 @@ def _decode(data: bytes, min_side: int, channels: int) -> Tensor:
     if not is_whole(data):
         raise ValueError(f"it is truncated: its end is missing after {len(data)} bytes")
     image: Image.Image = _open(data)
+    divisor = _divisor(image.width, image.height, min_side)
     if image.format in _SCALED:
-        _scale(image, min_side)
+        divisor = _draft(image, divisor)
     image.load()
     orientation = _orientation(image)  # a PNG may tell it behind the pixels; a TIFF is upright by now
     image = _to_8_bit(image)
+    if divisor > 1:
+        image = image.reduce(divisor)
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
-    if channels == 1 and image.mode != "L":
-        image = image.convert("L")
-    pixels = np.empty((channels, image.height, image.width), np.uint8)
-    for plane, band in zip(pixels, "RGB" if image.mode == "RGB" else "L" * channels, strict=True):
-        plane[...] = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(plane.shape)
-    return torch.from_numpy(pixels)
+    mode = "RGB" if channels == 3 else "L"
+    pixels = np.array(image if image.mode == mode else image.convert(mode))
+    return torch.from_numpy(pixels.reshape(image.height, image.width, channels)).permute(2, 0, 1)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -178,16 +193,20 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
-def _scale(image: Image.Image, min_side: int) -> None:
-    """Have Pillow decode at 1/2, 1/4 or 1/8: the transform of JPEG gives these for less than the whole."""
-    width, height = image.size
+def _divisor(width: int, height: int, min_side: int) -> int:
     shorter = min(width, height)
-    for divisor in (8, 4, 2):
-        if min_side and divisor <= shorter and -(-shorter // divisor) >= min_side:
-            image.draft(None, (width // divisor, height // divisor))
-            if image.size != (-(-width // divisor), -(-height // divisor)):
-                raise ValueError(f"Pillow scales {width} x {height} to {image.size}, which is not 1/{divisor}")
-            return
+    fitting = [divisor for divisor in (8, 4, 2) if divisor <= shorter and -(-shorter // divisor) >= min_side]
+    return fitting[0] if min_side and fitting else 1
+
+
+def _draft(image: Image.Image, divisor: int) -> int:
+    """Have Pillow decode at 1/2, 1/4 or 1/8, which costs less than the whole; return by how much is left to divide."""
+    if divisor > 1:
+        width, height = image.size
+        image.draft(None, (width // divisor, height // divisor))
+        if image.size != (-(-width // divisor), -(-height // divisor)):
+            raise ValueError(f"Pillow scales {width} x {height} to {image.size}, which is not 1/{divisor}")
+    return 1
 
 
 def _orientation(image: Image.Image) -> int:

@@ -12,21 +12,33 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lenext.data.containers import Container, open_container, shown
-from lenext.data.decode import Header, decode_bytes, read_header
+from lenext.data.decode import Header, decode_bytes, decoded_size, read_header
 from lenext.data.listing import Item, Listing, list_images
 from lenext.data.task import Task
 from lenext.errors import DataError, UsageError
 
-_LOOKED_AT = 64  # headers, to tell the common size and whether there is colour
+_LOOKED_AT = 64  # headers, to tell the common size, whether there is colour, and how large all are when decoded
 _THREADS = 8
 _PIECE = 32  # files that one thread digests before it takes the next
 
 
 class FileStore:
-    """Images of a container. ids: name and start of the SHA-256 of the file's bytes, which are read once for it."""
+    """Images of a container. ids: name and start of the SHA-256 of the file's bytes, which are read once for it.
 
-    def __init__(self, container: Container, items: Sequence[Item], task: Task, channels: int, min_side: int) -> None:
+    headers: of some images of the set, by which the size of all is told.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        items: Sequence[Item],
+        task: Task,
+        channels: int,
+        min_side: int,
+        headers: Sequence[Header],
+    ) -> None:
         self.container = container
+        self.headers = headers
         self.items = tuple(items)
         self.channels = channels
         self.min_side = min_side
@@ -39,6 +51,11 @@ class FileStore:
     def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the images at `indices`, in that order: uint8 (channels, H, W) each; a broken one is a DataError."""
         return [self._image(self.items[index].name) for index in indices.tolist()]
+
+    def decoded_bytes(self) -> int:
+        """About how many bytes all decoded images take."""
+        sizes = [decoded_size(header.width, header.height, self.min_side) for header in self.headers]
+        return sum(width * height for width, height in sizes) * self.channels * len(self) // len(sizes)
 
     def _image(self, name: str) -> Tensor:
         data = self.container.read(name)
@@ -57,6 +74,7 @@ class FileSource:
     listing: Listing
     native_size: tuple[int, int] | None
     channels: int
+    headers: Sequence[Header]
     mirror: bool = True
 
     @property
@@ -86,7 +104,8 @@ class FileSource:
 
     def open(self, split: str, min_side: int = 0, channels: int = 0) -> FileStore:
         """Read and digest the files of one split; they are decoded to a shorter side of at least `min_side` pixels."""
-        return FileStore(self.container, self._items(split), self.task, channels or self.channels, min_side)
+        items, channels = self._items(split), channels or self.channels
+        return FileStore(self.container, items, self.task, channels, min_side, self.headers)
 
     def groups(self, split: str) -> tuple[str, ...]:
         """The group of each image of the split, "" where it has none."""
@@ -120,6 +139,7 @@ def open_files(path: Path) -> FileSource:
         listing=listing,
         native_size=sizes.pop() if len(sizes) == 1 else None,
         channels=1 if grey else 3,
+        headers=headers,
     )
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _ONE = 1 << 16  # Pillow's unit of fixed-point coordinates, kept so that the same pixels are chosen
+_LARGE = 1 << 14  # bytes of an image from which on copying row by row is worth a call for each
 
 
 def crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
@@ -29,17 +30,49 @@ def resized_crop(images: Sequence[Tensor], boxes: Tensor, size: tuple[int, int])
 
     images: N of uint8 (C, H, W), of any heights and widths. boxes: int64 (N, 4), inside the images.
     """
-    rows = []
-    for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
-        part = image[None, :, top : top + height, left : left + width]
-        rows.append(F.interpolate(part, size=size, mode="bilinear", antialias=True, align_corners=False))
-    return torch.cat(rows)  # bytes all the way: half the time of floats, a third of Pillow's, and its values
+    rows = [resize(_cut(image, *box), size) for image, box in zip(images, boxes.tolist(), strict=True)]
+    return torch.cat(rows)
+
+
+def resize(images: Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
+    """Scale uint8 (n, C, H, W) to `size` with antialiasing, in bytes all the way, as Pillow does.
+
+    Twice as fast where the three bytes of a pixel lie side by side, and then they do so in the result; its values are
+    the same.
+    """
+    return F.interpolate(images, size=size, mode=interpolation, antialias=True, align_corners=False)
+
+
+def stack_images(images: Sequence[Tensor]) -> Tensor:
+    """Copy N images, uint8 (C, H, W) of one shape, to (N, C, H, W), the bytes of a pixel side by side where they were.
+
+    torch.stack would part them; and of a single image torch's operators see the order only where a copy was made.
+    """
+    if not has_pixels_together(images[0]):
+        return torch.stack(list(images))
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+
+
+def has_pixels_together(image: Tensor) -> bool:
+    """Whether the bytes of each pixel of (..., C, H, W) lie side by side in memory, and there are several."""
+    return image.shape[-3] > 1 and image.stride(-3) == 1 and image.stride(-1) == image.shape[-3]
+
+
+def _cut(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """Return (1, C, height, width); whole pixels are copied, since torch is slow on parts of longer rows."""
+    part = image[:, top : top + height, left : left + width]
+    return stack_images([part]) if has_pixels_together(image) else part[None]
 
 
 def flip(images: Tensor, mask: Tensor) -> Tensor:
     """Mirror the images left to right where `mask`, bool (N,), is true."""
-    flipped = images.clone()
-    flipped[mask.to(images.device)] = images[mask.to(images.device)].flip(-1)
+    if images[:1].numel() < _LARGE:
+        flipped = images.clone()
+        flipped[mask.to(images.device)] = images[mask.to(images.device)].flip(-1)
+        return flipped
+    flipped = torch.empty_like(images)  # torch picks bytes one by one, and copies them many at a time
+    for result, image, mirrored in zip(flipped, images, mask.tolist(), strict=True):
+        result.copy_(image.flip(-1) if mirrored else image)
     return flipped
 
 

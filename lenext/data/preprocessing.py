@@ -11,10 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lenext.data.colour import luma
+from lenext.data.geometry import has_pixels_together, resize, stack_images
 from lenext.errors import DataError, UsageError
 
 Fit = Literal["crop", "pad", "squash"]
 Interpolation = Literal["bilinear", "bicubic"]
+
+_PORTION = 1 << 17  # values that are normalised at a time: as floats they stay in a core's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +62,21 @@ class Preprocessing:
 
     @property
     def min_side(self) -> int:
-        """The shorter side that a decoded image keeps at least: twice what is needed leaves the scaling its detail."""
-        return 2 * max(self.size)
+        """The shorter side that a decoded image keeps at least."""
+        return decoded_side(max(self.size))
+
+
+def decoded_side(size: int) -> int:
+    """Return the shorter side that a decoded image keeps at least, for networks that see `size` pixels.
+
+    One and a half times: what the photographs of ImageNet, many of them 500 x 375 pixels, have to a frame of 224.
+    """
+    return -(-3 * size // 2)
 
 
 def preprocess(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
-    """Return float32 (N, channels, *size) of N images, uint8 (C, H, W) each."""
-    return normalise(fit(images, p), p)
+    """Return float32 (N, channels, *size) of N images, uint8 (C, H, W) each, contiguous whatever the images are."""
+    return normalise(fit(images, p).contiguous(), p)
 
 
 def fit(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
@@ -77,7 +88,7 @@ def fit(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
             return fitted
         for place, image in zip(places, fitted, strict=True):
             rows[place] = image
-    return torch.stack(rows)
+    return stack_images(rows)
 
 
 def enframe(images: Tensor, p: Preprocessing) -> Tensor:
@@ -88,11 +99,29 @@ def enframe(images: Tensor, p: Preprocessing) -> Tensor:
 
 def normalise(images: Tensor, p: Preprocessing) -> Tensor:
     """Return (x / 255 - mean) / std as float32, computed as x * scale + offset; images: uint8 (N, C, H, W)."""
-    scale = [1 / (255 * std) for std in p.std]
-    offset = [-mean / std for mean, std in zip(p.mean, p.std, strict=True)]
-    shape = (1, p.channels, 1, 1)
-    result = images.to(torch.float32)
-    return result.mul_(result.new_tensor(scale).view(shape)).add_(result.new_tensor(offset).view(shape))
+    scale = images.new_tensor([1 / (255 * std) for std in p.std], dtype=torch.float32)
+    offset = images.new_tensor([-mean / std for mean, std in zip(p.mean, p.std, strict=True)], dtype=torch.float32)
+    result = _room_for(images)
+    if has_pixels_together(images):  # a row is then a line of values; parted from it, torch would work by threes
+        width = images.shape[-1]
+        images, lines = (x.permute(0, 2, 3, 1).flatten(2) for x in (images, result))  # (N, H, W * C)
+        scale, offset = scale.repeat(width), offset.repeat(width)
+    else:
+        lines, scale, offset = result, scale.view(-1, 1, 1), offset.view(-1, 1, 1)
+    portion = max(_PORTION // max(images[0].numel(), 1), 1) if len(images) else 1
+    for part, line in zip(images.split(portion), lines.split(portion), strict=True):
+        line.copy_(part).mul_(scale).add_(offset)
+    return result
+
+
+def _room_for(images: Tensor) -> Tensor:
+    """Return float32 like `images`, unfilled; from numpy, which asks the system for large pages: half the time."""
+    n, channels, height, width = images.shape
+    if images.device.type != "cpu":
+        return torch.empty_like(images, dtype=torch.float32)
+    if has_pixels_together(images):
+        return torch.from_numpy(np.empty((n, height, width, channels), np.float32)).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.empty((n, channels, height, width), np.float32))
 
 
 def statistics(images: Iterable[Sequence[Tensor]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -126,7 +155,7 @@ def _of_one_shape(images: Sequence[Tensor]) -> list[tuple[list[int], Tensor]]:
     places: dict[torch.Size, list[int]] = {}
     for place, image in enumerate(images):
         places.setdefault(image.shape, []).append(place)
-    return [(group, torch.stack([images[place] for place in group])) for group in places.values()]
+    return [(group, stack_images([images[place] for place in group])) for group in places.values()]
 
 
 def _fill(images: Tensor, p: Preprocessing) -> Tensor:
@@ -141,11 +170,6 @@ def _fill(images: Tensor, p: Preprocessing) -> Tensor:
     left, top = int(across / 2), int(down / 2)  # towards zero: an odd rest is at the right and at the bottom
     edges = (left, across - left, top, down - top)
     return F.pad(images, edges) if any(edges) else images  # negative edges cut
-
-
-def resize(images: Tensor, size: tuple[int, int], interpolation: Interpolation = "bilinear") -> Tensor:
-    """Scale uint8 (n, C, H, W) to `size` with antialiasing, in bytes all the way, as Pillow does."""
-    return F.interpolate(images, size=size, mode=interpolation, antialias=True, align_corners=False)
 
 
 def match_channels(images: Tensor, channels: int) -> Tensor:

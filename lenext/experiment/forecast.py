@@ -122,7 +122,8 @@ def measure_pace(beginning: Beginning) -> Pace:
         follow_plan(state.objective, beginning.plan)  # a copy is not compiled
         first = _seconds_a_step(beginning, state)
         later = _seconds_a_step(beginning, state)
-        fits = _train_bytes(beginning) <= beginning.experiment.data.cache << 20
+        data = beginning.experiment.data
+        fits = _train_bytes(beginning) <= max(data.cache, data.disk_cache) << 20
         share = mean_area(beginning.experiment)
         later = later if fits else first
         return Pace(first=first * share, later=later * share, validation=_validation_seconds(beginning, state))

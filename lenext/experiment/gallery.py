@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lenext.data.preprocessing import resize
+from lenext.data.geometry import resize
 from lenext.data.store import Store
 from lenext.judge.ranking import gallery_rows
 from lenext.models.classifier import Classifier

@@ -12,13 +12,16 @@ from torch import Tensor
 from lenext import run as runs
 from lenext.checkpoint import Card
 from lenext.data.batches import Variation, prepared
+from lenext.data.cache import keep_decoded
 from lenext.data.checking import findings_from_ids
 from lenext.data.colour import colour_components
 from lenext.data.config import DataConfig
-from lenext.data.preprocessing import Preprocessing, match_channels, statistics
+from lenext.data.files import FileStore
+from lenext.data.preprocessing import Preprocessing, decoded_side, match_channels, statistics
+from lenext.data.published import default_root
 from lenext.data.sources import Source
 from lenext.data.split import Rows, hold_out, label_names, read_split, three_ways, validation_count, write_split
-from lenext.data.store import ArrayStore, CachedStore, Store, Subset
+from lenext.data.store import ArrayStore, Store, Subset
 from lenext.data.task import Task
 from lenext.device import cores
 from lenext.errors import ConflictError, DataError
@@ -172,7 +175,7 @@ def require_task(run: Path, source: Source, card: Card) -> None:
 def open_test(run: Path, source: Source, data: DataConfig, size: int, channels: int) -> Store:
     """Open the test split of the source, or what the run itself set aside; a run without either is a DataError."""
     if "test" in source.counts:
-        return source.open("test", 2 * size, channels)
+        return source.open("test", decoded_side(size), channels)
     parts = recorded_division(run, source, data, size, channels)
     if "test" not in parts:
         raise DataError(
@@ -200,8 +203,11 @@ def count_workers(store: Store, data: DataConfig) -> int:
 
 
 def _open(source: Source, split: str, data: DataConfig, size: int, channels: int) -> Store:
-    store = source.open(split, 2 * size, channels)
-    return store if isinstance(store, ArrayStore) else CachedStore(store, data.cache << 20)
+    store = source.open(split, decoded_side(size), channels)
+    if not isinstance(store, FileStore):
+        return store
+    home = Path(data.home) if data.home else default_root()
+    return keep_decoded(store, memory=data.cache << 20, disk=data.disk_cache << 20, home=home)
 
 
 def _balance(store: Store, classes: Sequence[str]) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def train(  # noqa: PLR0913  # an option of the command line each
     "training.batch_size=64" and the like.
     """
     source = find_source(data, root) if isinstance(data, str) else data
-    told = DataConfig(name=source.name, root=root)
+    told = DataConfig(name=source.name, root=root, home=root)
     settings = [*with_epochs(epochs), *settings]
     experiment, _ = compose(told, source, model, weights=weights, recipe=recipe, seed=seed, settings=settings)
     for _ in start(experiment, source, Path(run), settings=settings).records():

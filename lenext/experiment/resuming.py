@@ -23,7 +23,8 @@ from lenext.training.loop import Progress
 from lenext.training.optim import load_optimizer_tensors
 from lenext.training.planning import follow_plan
 
-MACHINE = ("data.workers", "data.cache", "training.save_seconds")  # change no bit of the result, and so may differ
+# what changes no bit of the result, and so may differ
+MACHINE = ("data.workers", "data.cache", "data.disk_cache", "data.home", "training.save_seconds")
 
 
 def resume(

@@ -147,7 +147,7 @@ def compose_variant(
             raise UsageError(f"cannot sweep over {setting}", why="it is of another type", advice="--vary size=28,32")
     if not (names["model"] or names["weights"]):
         raise UsageError("cannot sweep", why="it takes a network", advice="--model lenet5_relu, or --vary model=...")
-    data = DataConfig(name=source.name, root=root)
+    data = DataConfig(name=source.name, root=root, home=root)
     experiment, decided = compose(data, source, seed=seed, settings=settings, **names)
     if experiment.seed != seed:
         raise UsageError(

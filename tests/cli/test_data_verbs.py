@@ -161,6 +161,30 @@ def test_a_pack_is_told_of_and_checks_alike(lenext: Lenext) -> None:
     assert lenext("data", "check", "photos.tar", "--list") == lenext("data", "check", "photos", "--list")
 
 
+def test_shards_are_told_of_and_check_alike_until_one_is_changed(lenext: Lenext) -> None:
+    write_folder(Path("photos"), faulty())
+    answer = lenext("data", "pack", "photos", "shards", "--shard-size", "30kB")
+    count = len(list(Path("shards").glob("*.tar")))
+    assert count > 1
+    assert answer.out.startswith(f"shards: 32 images in {count} shards, ")
+    assert lenext("data", "check", "shards", "--list") == lenext("data", "check", "photos", "--list")
+    with Path("shards/00001.tar").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")  # behind all images
+    refused = lenext("data", "check", "shards")
+    assert (refused.code, refused.out) == (3, "")
+    assert "the shard 00001.tar has another SHA-256" in refused.err
+
+
+@pytest.mark.parametrize("size", ["1", "many", "12kB", "0MB"])
+def test_a_size_that_no_shard_can_have_is_refused(lenext: Lenext, size: str) -> None:
+    write_folder(Path("photos"), sound())
+    answer = lenext("data", "pack", "photos", "shards", "--shard-size", size)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"cannot write shards of '{size}'" in answer.err
+    assert not Path("shards").exists()
+
+
 def test_a_pack_never_overwrites(lenext: Lenext) -> None:
     write_folder(Path("photos"), sound())
     assert lenext("data", "pack", "photos", "photos.tar").code == 0

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from lenext.data.augmentation import augment
 from lenext.data.batches import Batch, Variation, eval_batches, train_batches
 from lenext.data.config import AugmentConfig
 from lenext.data.ordering import epoch_order, plan
-from lenext.data.preprocessing import Preprocessing, fit, normalise, preprocess
+from lenext.data.preprocessing import Fit, Preprocessing, fit, normalise, preprocess
 from lenext.data.published import open_published
 from lenext.data.store import ArrayStore, Store, Subset
 from lenext.errors import DataError, UsageError
@@ -79,6 +80,42 @@ def test_threads_that_prepare_ahead_change_nothing(workers: int) -> None:
     ahead, alone = list(eval_batches(STORE, RULE, 100, workers)), list(eval_batches(STORE, RULE, 100))
     assert len(ahead) == 4
     assert all(map(same, ahead, alone))
+
+
+class Together(Subset):
+    """The same images with the three bytes of a pixel side by side, as files are decoded."""
+
+    def read(self, indices: np.ndarray) -> list[torch.Tensor]:
+        return [image.permute(1, 2, 0).contiguous().permute(2, 0, 1) for image in super().read(indices)]
+
+
+@pytest.mark.parametrize(
+    "variation",
+    [
+        {"crop_area": (0.08, 1.0), "flip": True},
+        {"short_side": (1.0, 2.0), "jitter": (0.4, 0.4, 0.4, 0.1), "erase": 0.5},
+        {"pad": 4, "shift": 2, "flip": True, "randaugment": (2, 9), "mixup": 0.2},
+        {"crop_area": (0.5, 1.0), "trivial": True, "cutmix": 1.0},
+    ],
+)
+def test_the_order_of_the_bytes_in_memory_changes_no_image(variation: dict[str, Any]) -> None:
+    """Fitted, cut, mirrored, varied, normalised and mixed; photographs have sizes of their own."""
+    pixels = np.random.default_rng(2).integers(0, 256, (24, 3, 150, 160), dtype=np.uint8)
+    planes = ArrayStore(torch.from_numpy(pixels), np.arange(24) % 10, tuple(map(str, range(24))))
+    together = Together(planes, np.arange(24))
+    assert not together.read(np.array([0]))[0].is_contiguous()
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    rules: list[tuple[tuple[int, int], Fit]] = [((128, 136), "crop"), ((180, 140), "pad"), ((64, 64), "squash")]
+    for size, fit_ in rules:
+        rule = Preprocessing(size=size, channels=3, mean=mean, std=std, border=4, fit=fit_)
+        one, other = (
+            next(train_batches(store, rule, Variation(AugmentConfig(**variation), 10), np.arange(24), seed=0, epoch=0,
+                               batch_size=24))
+            for store in (planes, together)
+        )  # fmt: skip
+        assert same(one, other)
+        assert all(map(same, eval_batches(planes, rule, 5), eval_batches(together, rule, 5)))
+        assert next(eval_batches(together, rule, 5)).images.is_contiguous()
 
 
 def test_an_error_in_a_thread_reaches_the_caller_and_the_threads_end() -> None:

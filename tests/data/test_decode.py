@@ -40,7 +40,7 @@ def test_colours_come_back_channels_first(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / name, Image.fromarray(PIXELS), lossless=True)
     image = decode_file(path, 3)
     assert image.dtype == torch.uint8
-    assert image.is_contiguous()
+    assert image.permute(1, 2, 0).is_contiguous()
     assert np.array_equal(image.permute(1, 2, 0).numpy(), PIXELS)
 
 
@@ -72,8 +72,14 @@ def test_orientation_behind_the_pixels_of_a_png_counts() -> None:
 
 
 @pytest.mark.parametrize("format_", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"])
-def test_other_formats_come_at_full_size(format_: str) -> None:
-    assert decode_bytes(encoded(PHOTO, format_), min_side=10).shape == (3, 203, 317)
+def test_other_formats_are_scaled_by_the_means_of_their_blocks(format_: str) -> None:
+    """Oracle: numpy's mean over blocks of 8 x 8, rounded; Pillow's sides, rounded up."""
+    full = decode_bytes(encoded(PHOTO, format_)).numpy()
+    assert full.shape == (3, 203, 317)
+    scaled = decode_bytes(encoded(PHOTO, format_), min_side=10).numpy()
+    assert scaled.shape == (3, 26, 40)
+    means = full[:, :200, :312].reshape(3, 25, 8, 39, 8).mean((2, 4))
+    assert np.abs(scaled[:, :25, :39] - means).max() <= 0.5
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -8,6 +8,7 @@ from PIL import Image
 from lenext.data.geometry import crop, erase, flip, inside, resized_crop, rotate, shear, shift
 
 IMAGES = torch.from_numpy(np.random.default_rng(8).integers(1, 256, (50, 3, 7, 6), dtype=np.uint8))
+LAST = torch.channels_last
 SIZES = [(7, 6), (32, 32), (33, 20), (96, 64)]
 
 
@@ -46,11 +47,14 @@ def test_crop_at_the_corner_brings_background_in() -> None:
     assert cut[:, :, :, :2].sum() == 0
 
 
-def test_flip_mirrors_left_to_right_where_told() -> None:
-    mask = torch.arange(50) % 2 == 0
-    flipped = flip(IMAGES, mask)
-    assert np.array_equal(flipped[::2].numpy(), IMAGES[::2].numpy()[..., ::-1])
-    assert torch.equal(flipped[1::2], IMAGES[1::2])
+@pytest.mark.parametrize("images", [IMAGES, _noise(4, 3, 90, 70), _noise(4, 3, 90, 70).to(memory_format=LAST)])
+def test_flip_mirrors_left_to_right_where_told(images: torch.Tensor) -> None:
+    """Small images and large ones, which are copied in other ways."""
+    mask = torch.arange(len(images)) % 2 == 0
+    flipped = flip(images, mask)
+    assert np.array_equal(flipped[::2].numpy(), images[::2].numpy()[..., ::-1])
+    assert torch.equal(flipped[1::2], images[1::2])
+    assert flipped.stride() == images.stride()
 
 
 @pytest.mark.parametrize("repeat_edge", [False, True])

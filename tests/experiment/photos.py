@@ -54,9 +54,8 @@ def begin_on(
     """Create a run of a small network on a folder, or on what a program has in memory."""
     found = find_source(str(source)) if isinstance(source, str | Path) else source
     told = [*PLAIN, *settings]
-    experiment, _ = compose(
-        DataConfig(name=found.name), found, "" if weights else model, size=size, weights=weights, settings=told
-    )
+    data = DataConfig(name=found.name, home=str(run.parent / "home"))
+    experiment, _ = compose(data, found, "" if weights else model, size=size, weights=weights, settings=told)
     return start(experiment, found, run, settings=told)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 import lenext
 from lenext import checkpoint as checkpoints
 from lenext import run as runs
+from lenext.data.packing import pack_images
 from lenext.data.sources import Source
 from lenext.errors import ConflictError, InterruptedRunError
 from lenext.experiment.resuming import environment_changes, resume
@@ -99,10 +100,35 @@ def test_a_run_on_image_files_is_resumed_after_every_step_to_the_same_bits(
     assert trained(run) == trained(whole)
 
 
-@pytest.mark.parametrize("other", ["data.cache=0", "data.workers=5"])
-def test_neither_cache_nor_threads_change_a_bit(photos: Path, tmp_path: Path, other: str) -> None:
-    runs_ = [begin_on(photos, tmp_path / name, *VARIED, told) for name, told in (("a", "data.workers=0"), ("b", other))]
+def test_shards_of_a_folder_train_to_the_bits_of_the_folder(photos: Path, tmp_path: Path) -> None:
+    packed = pack_images(photos, tmp_path / "shards", 20_480)
+    assert packed.shards > 1
+    sources = (("a", photos), ("b", packed.path))
+    one, other = (result(finish(begin_on(source, tmp_path / name, *VARIED))) for name, source in sources)
+    assert one["last"][1:] == other["last"][1:]  # all but the card, which names the data
+    assert one["metrics"] == other["metrics"]
+    assert (tmp_path / "a" / "split.csv").read_bytes() == (tmp_path / "b" / "split.csv").read_bytes()
+
+
+NO_CACHE = ["data.cache=0", "data.disk_cache=0"]
+
+
+@pytest.mark.parametrize("other", [NO_CACHE, ["data.workers=5"]], ids=["no cache", "5 workers"])
+def test_neither_cache_nor_threads_change_a_bit(photos: Path, tmp_path: Path, other: list[str]) -> None:
+    told = {"a": ["data.workers=0"], "b": other}
+    runs_ = [begin_on(photos, tmp_path / name, *VARIED, *settings) for name, settings in told.items()]
     assert trained(finish(runs_[0])) == trained(finish(runs_[1]))
+
+
+def test_images_kept_on_the_disk_change_no_bit(photos: Path, tmp_path: Path) -> None:
+    """One run fills the cache, another reads it, a third has none."""
+    told = {"fills": ["data.cache=0"], "reads": ["data.cache=0", "data.workers=2"], "none": NO_CACHE}
+    results = {
+        name: trained(finish(begin_on(photos, tmp_path / name, *VARIED, *settings))) for name, settings in told.items()
+    }
+    (pixels,) = (tmp_path / "home").glob("decoded/*/pixels")
+    assert pixels.stat().st_size > 36 * 3 * 12 * 12  # 30 images to train on and 6 to validate, of 12 pixels at least
+    assert results["fills"] == results["reads"] == results["none"]
 
 
 # --- what may not change between start and resume -------------------------------------------------------------------
