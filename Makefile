@@ -32,8 +32,13 @@ slow: $(TEST)/ready                ## training to an accuracy, faults injected e
 parity: $(PEERS)/ready             ## every network beside torchvision's and timm's, with the same weights
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest parity -n 2 --dist loadgroup
 
-bench: $(TEST)/ready               ## timings beside peers
-	$(TEST)/bin/python benchmarks/startup.py
+bench: $(TEST)/ready $(PEERS)/ready ## timings beside peers, of which docs/performance.md tells: an hour and a half, alone
+	$(TEST)/bin/python -m benchmarks.startup
+	$(TEST)/bin/python -m benchmarks.latency
+	$(TEST)/bin/python -m benchmarks.speed_plan
+	$(TEST)/bin/python -m benchmarks.photographs
+	$(TEST)/bin/python -m benchmarks.engines
+	$(PEERS)/bin/python -m benchmarks.training_speed
 
 docs: $(BASE)/ready                ## the pages of docs/models and docs/recipes.md, from the package itself
 	$(BASE)/bin/python docs/make_model_pages.py

@@ -1,6 +1,6 @@
 """Images a second and milliseconds an image of each prediction engine, beside peers driven directly, and how far apart.
 
-    python benchmarks/engines.py --models resnet18,resnet50 --seconds 20 --threads 2 [--quick]
+    python -m benchmarks.engines --models resnet18,resnet50 --seconds 20 --threads 2 [--quick]
 
 Every engine and peer of a network runs in one process, in turns. Peers: the plain network (eager, float32, contiguous,
 evaluation mode), OpenVINO by its own AsyncInferQueue with the hint THROUGHPUT (LATENCY for one image), ONNX Runtime;

@@ -1,4 +1,4 @@
-"""CPU time to make training images of photographs, beside DataLoader and Pillow: python benchmarks/photographs.py.
+"""CPU time to make training images of photographs, beside DataLoader and Pillow: python -m benchmarks.photographs.
 
 The work: files to random resized crops of 224 pixels, half of them mirrored, normalised, in batches of floats. Peer: a
 data set as torchvision's reference has it (Pillow decodes, cuts, scales and mirrors; torch makes floats), in torch's

@@ -1,6 +1,6 @@
 """How long `lenext --help` and `lenext models` take as whole processes, beside a bare interpreter.
 
-python benchmarks/startup.py
+python -m benchmarks.startup
 
 Claim: --help within 0.2 s and models within 0.3 s, best of five.
 """
