@@ -15,7 +15,7 @@ demo: env                          ## data, two networks trained and judged, rep
 test: check                        ## everything that must hold
 	sh tests/install_browser.sh
 	$(TEST)/bin/python -m tests.real_data
-	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PYTEST)
+	$(TEST)/bin/python -m pytest -n 2 --dist worksteal -m "not slow" $(PYTEST)
 
 check: $(TEST)/ready               ## format, lint, types: seconds
 	$(TEST)/bin/ruff format --check .
