@@ -13,7 +13,7 @@ def predict_files(
     /,
     *,
     engine: Literal["auto", "eager", "compile", "openvino", "onnxruntime"] = "auto",
-    precision: Literal["auto", "float32", "bf16"] = "auto",
+    precision: Literal["auto", "float32", "bf16"] = "float32",
     json: bool = False,
     csv: bool = False,
 ) -> None:
