@@ -69,7 +69,7 @@ def fastest_plan(plans: list[SpeedPlan], step: Callable[[SpeedPlan], object]) ->
 
 
 def require_device(plan: SpeedPlan) -> None:
-    """A run that was planned for a device this machine lacks cannot go on to the same bits (MachineError, exit 6)."""
+    """A run that was planned for what this machine lacks cannot go on to the same bits (MachineError, exit 6)."""
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present.get(plan.device, False):
         raise MachineError(
@@ -77,6 +77,13 @@ def require_device(plan: SpeedPlan) -> None:
             why=f"this machine has no {plan.device}",
             kept="the run, untouched",
             advice="resume it on such a machine, or train a new run here",
+        )
+    if plan.compiled and plan.device == "cpu" and not has_compiler():
+        raise MachineError(
+            "cannot train a compiled network",
+            why="there is no C++ compiler",
+            kept="what was there, untouched",
+            advice="install g++, or train a new run with --set training.compile=never",
         )
 
 

@@ -33,7 +33,8 @@ def joined_ranks(limit: float) -> Iterator["Ranks"]:
     except Exception as error:
         if ranks is None or ranks.ledger is None:
             raise
-        if not ranks.ledger.tells():
+        speaks = ranks.leads if isinstance(error, InterruptedRunError) else ranks.ledger.tells()
+        if not speaks:
             leave(error.exit_code if isinstance(error, LenextError) else 1)
         if isinstance(error, LenextError) and not isinstance(error, LostRankError | InterruptedRunError | UsageError):
             error.what = f"rank {place.rank} of {place.world} (pid {os.getpid()}) {error.what}"

@@ -13,7 +13,7 @@ def predict_files(
     /,
     *,
     engine: Literal["auto", "eager", "compile", "openvino", "onnxruntime"] = "auto",
-    precision: Literal["auto", "float32", "bf16"] = "auto",
+    precision: Literal["auto", "float32", "bf16"] = "float32",
     json: bool = False,
     csv: bool = False,
 ) -> None:
@@ -28,7 +28,7 @@ def predict_files(
     engine
         What runs the network; auto is torch itself (eager), unless so many images pay for preparing another.
     precision
-        auto is bf16 where the processor multiplies it, else float32.
+        Of the network's numbers; auto is bf16 where the processor multiplies it, else float32.
     json
         Print a list of objects with file, class, index, probability and top5.
     csv

@@ -79,7 +79,7 @@ def train_network(
     report
         When it is trained, judge it on the test split and write the report.
     dry_run
-        Tell what it will take (images, memory, time), and write nothing.
+        Tell what it will take (images, memory, time), and write no run.
     root
         Folder to look for the data in first; $LENEXT_HOME or ~/.cache/lenext unless told otherwise.
     settings
@@ -150,7 +150,9 @@ class Job:
         from lenext.experiment.forecast import within
         from lenext.experiment.opening import prepare
 
-        experiment, decided = compose(self.data, self.source, seed=seed, settings=self.settings, **self.names)
+        # to compile is worth it in long runs, and a limit is not known to the plan
+        settings = ["training.compile=never", *self.settings] if self.seconds else self.settings
+        experiment, decided = compose(self.data, self.source, seed=seed, settings=settings, **self.names)
         for sentence in decided:
             say(sentence)
         beginning = prepare(experiment, self.source, self.ranks)

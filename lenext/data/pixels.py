@@ -60,29 +60,28 @@ class PixelFile:
         return torch.from_numpy(pixels.reshape(height, width, self.channels)).permute(2, 0, 1)
 
     def put(self, row: int, image: Tensor, limit: int) -> bool:
-        """Write an image, uint8 (C, H, W); return whether it fitted into `limit` bytes of all. A full disk: OSError."""
+        """Write an image, uint8 (C, H, W), unless it is there; return whether it fitted into `limit` bytes of all.
+
+        A full disk is an OSError.
+        """
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy()).reshape(-1)
-        offset = self._reserve(pixels.size, limit)
-        if offset is None:
+        with self._lock:  # one image at a time: of processes that decode the same ones, the first writes
+            fcntl.flock(self._pixels, fcntl.LOCK_EX)  # a killed process leaves no lock
+            try:
+                return self.get(row) is not None or self._append(row, image, pixels, limit)
+            finally:
+                fcntl.flock(self._pixels, fcntl.LOCK_UN)
+
+    def _append(self, row: int, image: Tensor, pixels: npt.NDArray[np.uint8], limit: int) -> bool:
+        offset = -(-self.size // _ALIGNED) * _ALIGNED
+        if offset + pixels.size > limit:
             return False
+        os.ftruncate(self._pixels.fileno(), offset + pixels.size)
         _write(self._pixels, pixels.data, offset)
         entry = _ENTRY.pack(offset, image.shape[1], image.shape[2], checksum_of(pixels))
         _write(self._table, memoryview(_checked(entry)), row * _WIDTH)
         self._sure[row] = True
         return True
-
-    def _reserve(self, count: int, limit: int) -> int | None:
-        """Lengthen the file by `count` bytes that are this caller's alone, and return where they begin."""
-        with self._lock:
-            fcntl.flock(self._pixels, fcntl.LOCK_EX)  # a killed process leaves no lock
-            try:
-                offset = -(-self.size // _ALIGNED) * _ALIGNED
-                if offset + count > limit:
-                    return None
-                os.ftruncate(self._pixels.fileno(), offset + count)
-                return offset
-            finally:
-                fcntl.flock(self._pixels, fcntl.LOCK_UN)
 
     def _view(self, offset: int, count: int) -> npt.NDArray[np.uint8] | None:
         mapped = self._map

@@ -109,7 +109,16 @@ def _require_agreement(engine: Engine, model: nn.Module, input_size: Sequence[in
     noise = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
     config = EngineConfig(precision="float32", batch_size=2, thread_count=engine.about.threads)
     expected = TorchEngine(fold_norms(model, input_size), config)(noise)
-    apart = float(np.abs(engine(noise) - expected).max())
+    try:
+        apart = float(np.abs(engine(noise) - expected).max())
+    except LenextError:
+        raise
+    except Exception as error:  # of a compiler that is broken, of what it cannot trace: no list of them would be whole
+        raise WeightsError(
+            f"cannot predict with {engine.about.name}",
+            why=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            advice="--engine eager",
+        ) from error
     allowed = _TOLERANCE[engine.about.precision] * (1 + float(np.abs(expected).max()))
     if not apart <= allowed:
         raise WeightsError(

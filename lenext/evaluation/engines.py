@@ -31,12 +31,13 @@ _MULTIPLE = 4  # of images, for which matrix kernels treat all rows alike: as in
 class EngineConfig:
     """Which engine predicts, and how it is driven.
 
-    precision: auto is bf16 where the processor multiplies it, else float32. batch_size: images that are worked on at a
-    time; 1 is for the least time of a single image. thread_count: 0 is every core.
+    precision: float32, as where a run is judged, bf16, or auto, which is bf16 where the processor multiplies it.
+    batch_size: images that are worked on at a time; 1 is for the least time of a single image. thread_count: 0 is every
+    core.
     """
 
     name: EngineName = "auto"
-    precision: Precision = "auto"
+    precision: Precision = "float32"
     batch_size: int = 32
     thread_count: int = 0
 

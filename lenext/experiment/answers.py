@@ -108,12 +108,12 @@ class Answered:
 
 
 def predict(
-    path: Path | str, files: Sequence[Path | str], *, engine: EngineName = "auto", precision: Precision = "auto"
+    path: Path | str, files: Sequence[Path | str], *, engine: EngineName = "auto", precision: Precision = "float32"
 ) -> list[dict[str, Any]]:
     """Classify image files, and those in folders, with a run's chosen checkpoint or with a checkpoint folder.
 
     engine: "eager", "compile", "openvino" or "onnxruntime"; "auto" is eager unless another pays for its preparation.
-    precision: "auto" is bf16 where the processor multiplies it. Returns, for each file,
+    precision: of the network's numbers, see `EngineConfig`. Returns, for each file,
     {"file", "class", "index", "probability", "top5"}.
     """
     return classify_files(path, files, EngineConfig(name=engine, precision=precision)).rows

@@ -118,19 +118,17 @@ def own_key(setting: str) -> str:
 
 def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     """The settings under which a run follows the plan of a `run.json`: with the threads told, nothing is timed."""
-    told: dict[str, Any] = {"training.threads": plan["threads"]}
-    if not plan["channels_last"]:
-        told["training.memory_format"] = "contiguous"
-    if plan.get("micro_batch"):
-        told["training.micro_batch"] = plan["micro_batch"]
-    if plan.get("compiled"):
-        told["training.compile"] = "always"
-    return told
+    return {
+        "training.threads": plan["threads"],
+        "training.memory_format": "channels_last" if plan["channels_last"] else "contiguous",
+        "training.micro_batch": plan.get("micro_batch", 0),
+        "training.compile": "always" if plan.get("compiled", False) else "never",
+    }
 
 
 def command_line(experiment: Experiment, settings: Sequence[str], plan: Mapping[str, Any], ranks: int = 1) -> str:
     """The command that makes the run again, into a folder of its own choice, to the same bits on the same machine."""
-    words = ["torchrun", "--nproc-per-node", str(ranks), "-m"] if ranks > 1 else []
+    words = ["torchrun", "--standalone", "--nproc-per-node", str(ranks), "-m", "--"] if ranks > 1 else []
     words += ["lenext", "train", experiment.data.name, "--model", experiment.model, "--recipe", experiment.recipe]
     words += ["--weights", experiment.weights] if experiment.weights else []
     words += ["--root", experiment.data.root] if experiment.data.root else []

@@ -20,7 +20,8 @@ from lenext.data.preprocessing import Preprocessing
 from lenext.data.sources import Source, find_source
 from lenext.data.store import Store
 from lenext.data.task import Task
-from lenext.device import SpeedPlan
+from lenext.device import SpeedPlan, require_device
+from lenext.errors import UsageError
 from lenext.experiment.config import Experiment, command_line, compose, with_epochs
 from lenext.experiment.material import Parts, data_facts, divide, make_parts, record_division, settle_preprocessing
 from lenext.experiment.progression import require_progression
@@ -96,6 +97,7 @@ def prepare(experiment: Experiment, source: Source, ranks: Ranks = ALONE) -> Beg
     with enough_memory(experiment.training):
         choice = _choose(experiment, parts, state)
         plan = SpeedPlan(**ranks.agree("speed plan", vars(choice.plan)))
+        require_device(plan)
         follow_plan(state.objective, plan)
         follow_parameters(state.optimizer)
         begin_average(state, experiment.training)
@@ -226,6 +228,9 @@ def _choose(experiment: Experiment, parts: Parts, state: TrainState) -> Choice:
     order = epoch_order(parts.train, seed=0, epoch=0, balanced=config.sampling == "balanced")[:count]
     first = train_batches(parts.train, parts.preprocessing, parts.variation, order, seed=0, epoch=0, batch_size=count)
     if state.ranks.world > 1:  # processes that share a machine would time each other
+        if config.compile == "always":
+            why, advice = "its norms and gradients wait for the other ranks", "leave training.compile out"
+            raise UsageError("cannot compile for several processes", why=why, advice=advice)
         config = dataclasses.replace(config, threads=config.threads or state.ranks.thread_count)
     passes = config.accumulate * total_steps(config, len(parts.train))
     return choose_plan(state.objective, next(first), config, passes)

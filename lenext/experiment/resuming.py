@@ -131,6 +131,8 @@ def _take_up(run: Path, experiment: Experiment, root: str, source: Source | None
     plan = SpeedPlan(**index["speed_plan"])
     if ranks.world != index.get("ranks", 1) and not experiment.training.threads:  # other processes share the cores
         plan = dataclasses.replace(plan, threads=ranks.thread_count or cores())
+    if ranks.world > 1:
+        plan = dataclasses.replace(plan, compiled=False)
     require_device(plan)
     moments = dict(loaded.optimizer)
     trained, decoder = _taken(moments, TRAINED), _taken(moments, DECODER)

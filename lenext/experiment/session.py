@@ -280,6 +280,7 @@ class Session:
     def _interrupted(self, number: int) -> InterruptedRunError:
         self.save("last")
         self._note(status="interrupted", train_seconds=self._seconds())
+        self.state.ranks.highest(0)  # nobody leaves before the first has saved: torchrun then stops them all
         progress = self.state.progress
         return InterruptedRunError(
             f"training of {self.run} was interrupted",

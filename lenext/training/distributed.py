@@ -26,7 +26,7 @@ from lenext.errors import LostRankError, UsageError
 from lenext.models.parts import DropPath
 from lenext.rng import network_seed, seed_network
 from lenext.training.batchnorm import synchronise_norms
-from lenext.training.ledger import Ledger
+from lenext.training.ledger import Ledger, SilenceError
 from lenext.training.objective import Objective
 
 _JOINING = 120.0  # seconds at least in which all ranks must have started: they import torch, and read data
@@ -162,7 +162,7 @@ class Ranks:
         """Turn what torch raises where another rank is lost into a LostRankError that names it."""
         try:
             yield
-        except (RuntimeError, TimeoutError) as error:
+        except (RuntimeError, SilenceError) as error:
             if self.ledger is None or not _is_loss(error):
                 raise
             lost = self.ledger.find_lost()
@@ -186,6 +186,9 @@ def joined(place: Place, limit: float) -> Iterator[Ranks]:
     patience = max(limit, _JOINING)
     wait, keeps = datetime.timedelta(seconds=patience), place.rank == 0 and not place.kept
     if torch.cuda.is_available():
+        if place.local_rank >= (count := torch.cuda.device_count()):
+            why = f"there are {count} accelerators for {place.local_world} of them"
+            raise UsageError("cannot train with so many processes", why=why, advice=f"--nproc-per-node {count}")
         torch.cuda.set_device(place.local_rank)
     meeting = (place.address, place.port, place.world, keeps, wait)
     store = dist.TCPStore(*meeting, wait_for_workers=False)  # type: ignore[attr-defined]  # torch says it in no list
@@ -218,4 +221,4 @@ def is_joined() -> bool:
 
 def _is_loss(error: BaseException) -> bool:
     """Whether an exception of torch says that another rank did not answer, in torch's and gloo's own words."""
-    return isinstance(error, dist.DistError | TimeoutError) or "gloo" in str(error).lower()
+    return isinstance(error, dist.DistError | SilenceError) or "gloo" in str(error).lower()

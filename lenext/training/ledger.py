@@ -32,6 +32,10 @@ class Loss:
     code: int = 6
 
 
+class SilenceError(Exception):
+    """A rank has not said what the others wait for."""
+
+
 class Ledger:
     """The entries of all ranks.
 
@@ -42,14 +46,14 @@ class Ledger:
         self.store, self.rank, self.world, self.limit, self.patience = store, rank, world, limit, patience
 
     def enter(self) -> None:
-        """Write down who this rank is, and wait until all have; not all is a TimeoutError."""
+        """Write down who this rank is, and wait until all have; not all is a SilenceError."""
         pid = os.getpid()
         self._write(f"rank/{self.rank}", {"host": platform.node(), "pid": pid, "born": _process(pid)[1]})
         for rank in range(self.world):
             self._await(f"rank/{rank}")
 
     def agree(self, name: str, value: Any) -> Any:
-        """Return rank 0's value, of plain JSON; the others wait for it, and in vain it is a TimeoutError."""
+        """Return rank 0's value, of plain JSON; the others wait for it, and in vain it is a SilenceError."""
         if self.rank == 0:
             self._write(f"agreed/{name}", value)
             return value
@@ -137,12 +141,12 @@ class Ledger:
         return json.loads(self.store.get(key)) if self.store.check([key]) else None
 
     def _await(self, key: str) -> Any:
-        """Wait for an entry; a TimeoutError after all patience, and where a rank has ended."""
+        """Wait for an entry; a SilenceError after all patience, and where a rank has ended."""
         deadline = time.monotonic() + self.patience
         while not self.store.check([key]):
             ended = any(self._read(f"end/{rank}") or self._state(rank) in _DEAD for rank in range(self.world))
             if ended or time.monotonic() > deadline:
-                raise TimeoutError(f"no rank wrote {key}")
+                raise SilenceError(f"no rank wrote {key}")
             time.sleep(_TICK)
         return self._read(key)
 

@@ -101,22 +101,29 @@ class _Trials:
         self._twin = twin.to(plan.device)
         self._batch, self._start = batch, time.perf_counter()
         few = _part(batch, FEWEST)
+        self._pass(plan, few)  # warms up
         each = self._pass(plan, few) / len(few.targets)
         self._sample = _part(batch, max(int(PASS_SECONDS / each), FEWEST))
         self.seconds[plan] = self._median(plan, self._sample)
-        self.run_seconds = self.seconds[plan] * len(batch.targets) * updates
+        self._usual = self.seconds[plan]
+        self.run_seconds = self._usual * len(batch.targets) * updates
         self._limit = max(LEAST_SECONDS, SHARE * self.run_seconds)
 
     def try_out(self, plan: SpeedPlan) -> None:
         """Time a plan where there is time left for it, and take it where it is faster."""
-        expected = (PASSES + 1) * len(self._sample.targets) * self.seconds[self.best]
-        if plan not in self.seconds and time.perf_counter() - self._start + expected < self._limit:
+        images = len(self._sample.targets)
+        expected = (PASSES + 1) * images * self.seconds[self.best]
+        if (
+            plan not in self.seconds
+            and plan.micro_batch < images
+            and time.perf_counter() - self._start + expected < self._limit
+        ):
             self._judge(plan, self._sample)
 
     def compiling_pays(self) -> bool:
         """Whether what compiling is expected to win is worth trying it."""
         layers = sum(not list(module.children()) for module in self._twin.modules())
-        expected = COMPILED_GAIN * self.run_seconds * self.seconds[self.best] / max(self.seconds.values())
+        expected = COMPILED_GAIN * self.run_seconds * self.seconds[self.best] / self._usual
         return expected > PAYS * COMPILED_SECONDS * layers
 
     def try_compiled(self) -> None:

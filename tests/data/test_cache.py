@@ -152,11 +152,13 @@ def _fill(store: FileStore, folder: Path, end: Any, order: list[int]) -> None:
         kept.read(np.array([index]))
 
 
-def test_two_processes_fill_one_cache(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [-1, 1], ids=["from both ends", "image for image the same"])
+def test_two_processes_fill_one_cache(tmp_path: Path, step: int) -> None:
+    """Each image is there once, whoever was first: as large as one process makes it."""
     store = photos(tmp_path / "photos")
     expected = read_all(store)
     pairs = [pipe() for _ in range(2)]
-    orders = [list(range(COUNT)), list(reversed(range(COUNT)))]
+    orders = [list(range(COUNT)), list(range(COUNT))[::step]]
     children = [
         start_child(_fill, store, tmp_path / "cache", end, order) for (_, end), order in zip(pairs, orders, strict=True)
     ]
@@ -166,8 +168,11 @@ def test_two_processes_fill_one_cache(tmp_path: Path) -> None:
     for child in children:
         child.join()
         assert child.exitcode == 0
+    assert same(read_all(disk_store(store, tmp_path / "alone")), expected)
+    sizes = [sum(file.stat().st_size for file in (tmp_path / name).rglob("*")) for name in ("cache", "alone")]
     shutil.rmtree(tmp_path / "photos")
     assert same(read_all(disk_store(store, tmp_path / "cache")), expected)
+    assert abs(sizes[0] - sizes[1]) < 256  # where images begin depends on their order
 
 
 def test_no_two_writers_are_given_the_same_place(tmp_path: Path) -> None:

@@ -172,7 +172,8 @@ def test_settings_of_a_plan_give_the_plan_again() -> None:
         for changes in ({}, {"channels_last": False}, {"micro_batch": 4}, {"compiled": True}):
             plan = dataclasses.replace(base, **changes)
             settings = [f"{key}={value}" for key, value in plan_settings(vars(plan)).items()]
-            told = override({"training": {"precision": "float32", "freeze": ["stem"]}}, settings)["training"]
+            other = {"memory_format": "contiguous", "micro_batch": 8, "compile": "always"}
+            told = override({"training": {"precision": "float32", "freeze": ["stem"], **other}}, settings)["training"]
             config = from_mapping(TrainingConfig, told)
             assert choose_plan(make_state().objective, batches(1)[0], config, updates=ENDLESS).plan == plan
 
