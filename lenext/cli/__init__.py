@@ -1,5 +1,6 @@
 """The command line: one file a verb, each a thin shell over the package; heavy imports inside the verb."""
 
+import gc
 import os
 import signal
 import sys
@@ -74,6 +75,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if getattr(sys, name) is None:  # closed by the shell: the next file to be opened must not take its place
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what is half done is swept, as by Ctrl-C
+    gc.set_threshold(100_000)  # importing torch makes that many objects, and none of them is garbage
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
