@@ -1,8 +1,8 @@
 """The speed plan of a run: updates are timed on a copy before the first one, and the fastest way is taken.
 
 Precision is a rule on the hardware (lenext.device). Threads, memory format and the images of one pass are varied one
-after the other, each beside the best so far, on as many images as take half a second. Compiling takes minutes, so it is
-tried last, and only in runs that are long enough to gain from it.
+after the other, each in turn with the best so far, on the whole batch where there is time for that. Compiling takes
+minutes, so it is tried last, and only in runs that are long enough to gain from it.
 """
 
 import copy
@@ -25,9 +25,9 @@ from lenext.training.loop import forward, pieces
 from lenext.training.objective import Objective
 
 LEAST_SECONDS, SHARE = 5.0, 0.02  # what timing may take: seconds, or that part of the run, whichever is more
-PASS_SECONDS = 0.5  # of a timed pass, about
 FEWEST = 4  # images of a timed pass, at least: fewer go through other kernels
-PASSES = 3  # timed of each plan, after one that warms up
+PASSES = 3  # timed of each plan, after one that warms up, and of the best so far
+ROUNDS = 6  # plans that there may be to try: by these the images of a pass are made to fit the time
 GAIN = 0.03  # a plan must be faster by as much to be taken: less is noise
 COMPILED_GAIN = 0.15  # of a run's time, that compiling is expected to win before it is tried (ResNet-50: 0.2)
 COMPILED_SECONDS = 1.0  # that compiling one layer takes, forward and backward
@@ -38,7 +38,8 @@ PAYS = 3  # times its cost: what compiling must be expected to win
 class Choice:
     """A plan, and how it was found.
 
-    tried: seconds an image of each plan that was timed, forward and backward. spent: seconds that choosing took.
+    tried: seconds an image of each plan that was timed, forward and backward, as if all had been timed when the first
+    was. spent: seconds that choosing took.
     """
 
     plan: SpeedPlan
@@ -98,26 +99,23 @@ class _Trials:
 
     def __init__(self, twin: Objective, batch: Batch, plan: SpeedPlan, updates: int) -> None:
         self.best, self.seconds = plan, dict[SpeedPlan, float]()
-        self._twin = twin.to(plan.device)
+        self._twin, self._compiled = twin.to(plan.device), twin
         self._batch, self._start = batch, time.perf_counter()
         few = _part(batch, FEWEST)
         self._pass(plan, few)  # warms up
-        each = self._pass(plan, few) / len(few.targets)
-        self._sample = _part(batch, max(int(PASS_SECONDS / each), FEWEST))
-        self.seconds[plan] = self._median(plan, self._sample)
-        self._usual = self.seconds[plan]
+        self._usual = self._pass(plan, few) / len(few.targets)
         self.run_seconds = self._usual * len(batch.targets) * updates
         self._limit = max(LEAST_SECONDS, SHARE * self.run_seconds)
+        affordable = int(self._limit / (ROUNDS * (1 + 2 * PASSES) * self._usual))
+        self._sample = _part(batch, max(affordable, FEWEST))
+        self.seconds[plan] = self._usual
 
     def try_out(self, plan: SpeedPlan) -> None:
         """Time a plan where there is time left for it, and take it where it is faster."""
         images = len(self._sample.targets)
-        expected = (PASSES + 1) * images * self.seconds[self.best]
-        if (
-            plan not in self.seconds
-            and plan.micro_batch < images
-            and time.perf_counter() - self._start + expected < self._limit
-        ):
+        expected = (1 + 2 * PASSES) * images * self.seconds[self.best]
+        in_time = time.perf_counter() - self._start + expected < self._limit
+        if in_time and plan not in self.seconds and plan.micro_batch < images:
             self._judge(plan, self._sample)
 
     def compiling_pays(self) -> bool:
@@ -129,27 +127,27 @@ class _Trials:
     def try_compiled(self) -> None:
         """Compile for the whole batch; where that fails for any reason of torch's or the compiler's, do without."""
         plan = dataclasses.replace(self.best, compiled=True)
-        follow_plan(self._twin, plan)
+        self._compiled = copy.deepcopy(self._twin)
+        follow_plan(self._compiled, plan)
         try:
             self._judge(plan, self._batch)
         except Exception:  # of a broken compiler, of what cannot be traced: a list of its kinds would never be whole
             self.seconds[plan] = float("inf")
 
     def _judge(self, plan: SpeedPlan, sample: Batch) -> None:
-        self.seconds[plan] = self._median(plan, sample)
-        if self.seconds[plan] < (1 - GAIN) * self.seconds[self.best]:
+        """Time the plan and the best so far in turn: a machine that others use, too, is now faster and now slower."""
+        self._pass(plan, sample)  # warms up
+        turns = [(self._pass(plan, sample), self._pass(self.best, sample)) for _ in range(PASSES)]
+        ratio = statistics.median(its / best for its, best in turns)
+        self.seconds[plan] = ratio * self.seconds[self.best]
+        if ratio < 1 - GAIN:
             self.best = plan
-
-    def _median(self, plan: SpeedPlan, sample: Batch) -> float:
-        """Seconds an image."""
-        self._pass(plan, sample)
-        return statistics.median(self._pass(plan, sample) for _ in range(PASSES)) / len(sample.targets)
 
     def _pass(self, plan: SpeedPlan, sample: Batch) -> float:
         with threads(plan.threads):
             start = time.perf_counter()
             for piece in pieces(sample, plan.micro_batch):
-                forward(self._twin, piece, plan)[0].loss.backward()
+                forward(self._compiled if plan.compiled else self._twin, piece, plan)[0].loss.backward()
             if plan.device == "cuda":
                 torch.cuda.synchronize()
             return time.perf_counter() - start
