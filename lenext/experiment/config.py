@@ -126,6 +126,10 @@ def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+# What a plan is where the threads are told and nothing else.
+_USUAL = {"training.memory_format": "channels_last", "training.micro_batch": 0, "training.compile": "never"}
+
+
 def command_line(experiment: Experiment, settings: Sequence[str], plan: Mapping[str, Any], ranks: int = 1) -> str:
     """The command that makes the run again, into a folder of its own choice, to the same bits on the same machine."""
     words = ["torchrun", "--standalone", "--nproc-per-node", str(ranks), "-m", "--"] if ranks > 1 else []
@@ -134,13 +138,26 @@ def command_line(experiment: Experiment, settings: Sequence[str], plan: Mapping[
     words += ["--root", experiment.data.root] if experiment.data.root else []
     words += ["--size", str(experiment.size), "--epochs", str(experiment.training.epochs)]
     words += ["--seed", str(experiment.seed)]
-    pinned = plan_settings(plan)
+    pinned = _pinned(experiment.training, plan)
     if experiment.training.steps:
         pinned["training.steps"] = experiment.training.steps
     kept = [s for s in settings if s.partition("=")[0].strip() not in (*pinned, "training.epochs", "seed")]
     for setting in (*kept, *(f"{key}={value}" for key, value in pinned.items())):
         words += ["--set", setting]
     return shlex.join(words)
+
+
+def _pinned(training: TrainingConfig, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What was told of the plan, and of what was measured all that is not usual."""
+    pinned = {}
+    for key, value in plan_settings(plan).items():
+        name = key.removeprefix("training.")
+        told = getattr(training, name)
+        if told != getattr(TrainingConfig(), name):
+            pinned[key] = told
+        elif _USUAL.get(key) != value:
+            pinned[key] = value
+    return pinned
 
 
 def _refuse_names(settings: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ from lenext.predictions import Predictions
 from lenext.training.config import TrainingConfig
 from lenext.training.loop import Progress, Step, TrainState, Validation, observe, train_epoch
 from lenext.training.optim import optimizer_tensors
+from lenext.training.planning import in_order
 from lenext.training.schedule import learning_rate
 
 
@@ -255,7 +256,7 @@ class Session:
 
     def _predict(self, held_out: Store, card: checkpoints.Card) -> Predictions:
         """Score held-out images, of many ranks each its share; all of them know all scores."""
-        ranks, network = self.state.ranks, self.state.network
+        ranks, network = self.state.ranks, in_order(self.state.network)
         if ranks.world == 1:
             return predict_store(network, held_out, card, "validation", self.parts.workers)
         own = Subset(held_out, ranks.rows(len(held_out)))

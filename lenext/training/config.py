@@ -44,9 +44,14 @@ class OptimizerConfig:
         _require(0 <= self.alpha < 1, "0 <= alpha < 1", self.alpha)
         for name in ("iterations", "history"):
             _require(getattr(self, name) >= 1, f"{name} is at least 1", getattr(self, name))
-        if self.name in ("lbfgs", "bfgs"):  # one curvature for all parameters
+        if self.is_second_order:  # one curvature for all parameters
             _require(not self.rates, f"{self.name} has one rate for all places", dict(self.rates))
             _require(self.decay == 0, f"{self.name} takes no decay", self.decay)
+
+    @property
+    def is_second_order(self) -> bool:
+        """Whether it remembers curvature, over all parameters strung together."""
+        return self.name in ("lbfgs", "bfgs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +201,8 @@ class TrainingConfig:
     progression: ProgressionConfig = field(default_factory=ProgressionConfig)
 
     def __post_init__(self) -> None:
+        strung = self.optimizer.is_second_order and self.memory_format == "channels_last"
+        _require(not strung, "lbfgs and bfgs take filters in order", self.memory_format)
         _require(0 <= self.average < 1, "0 <= average < 1", self.average)
         for name in ("epochs", "batch_size", "accumulate"):
             _require(getattr(self, name) >= 1, f"{name} is at least 1", getattr(self, name))

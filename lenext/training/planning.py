@@ -19,6 +19,7 @@ from torch import nn
 from lenext.data.batches import Batch
 from lenext.device import SpeedPlan, candidate_plans, has_compiler, threads
 from lenext.errors import UsageError
+from lenext.models.classifier import Classifier
 from lenext.training.config import TrainingConfig
 from lenext.training.finetune import set_training_mode
 from lenext.training.loop import forward, pieces
@@ -56,7 +57,7 @@ def choose_plan(objective: Objective, batch: Batch, config: TrainingConfig, upda
     start, plans = time.perf_counter(), candidate_plans(config.precision, config.threads)
     usual = dataclasses.replace(
         plans[0],
-        channels_last={"auto": plans[0].channels_last, "channels_last": True}.get(config.memory_format, False),
+        channels_last=config.memory_format == "channels_last" or (plans[0].channels_last and _is_open(config)),
         micro_batch=config.micro_batch if config.micro_batch < config.batch_size else 0,
         compiled=config.compile == "always",
     )
@@ -83,10 +84,20 @@ def choose_plan(objective: Objective, batch: Batch, config: TrainingConfig, upda
 
 
 def follow_plan(objective: Objective, plan: SpeedPlan) -> None:
-    """Bring the objective where the plan has it, and compile it where the plan says so: at its first call."""
+    """Bring the objective where the plan has it, its filters in the order of the images, and have it compiled at its
+    first call where the plan says so.
+    """
     objective.to(plan.device)
+    if plan.channels_last:
+        objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch's stub leaves out
     if plan.compiled:
         objective.compile(dynamic=False)
+
+
+def in_order(network: Classifier) -> Classifier:
+    """A copy whose filters lie as a checkpoint has them, so that it is judged to the bits of whoever loads one."""
+    copied: Classifier = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return copied
 
 
 def uses_batch_statistics(module: nn.Module) -> bool:
@@ -99,7 +110,7 @@ class _Trials:
 
     def __init__(self, twin: Objective, batch: Batch, plan: SpeedPlan, updates: int) -> None:
         self.best, self.seconds = plan, dict[SpeedPlan, float]()
-        self._twin, self._compiled = twin.to(plan.device), twin
+        self._origin, self._twins = twin, dict[tuple[bool, bool], Objective]()
         self._batch, self._start = batch, time.perf_counter()
         few = _part(batch, FEWEST)
         self._pass(plan, few)  # warms up
@@ -120,15 +131,13 @@ class _Trials:
 
     def compiling_pays(self) -> bool:
         """Whether what compiling is expected to win is worth trying it."""
-        layers = sum(not list(module.children()) for module in self._twin.modules())
+        layers = sum(not list(module.children()) for module in self._origin.modules())
         expected = COMPILED_GAIN * self.run_seconds * self.seconds[self.best] / self._usual
         return expected > PAYS * COMPILED_SECONDS * layers
 
     def try_compiled(self) -> None:
         """Compile for the whole batch; where that fails for any reason of torch's or the compiler's, do without."""
         plan = dataclasses.replace(self.best, compiled=True)
-        self._compiled = copy.deepcopy(self._twin)
-        follow_plan(self._compiled, plan)
         try:
             self._judge(plan, self._batch)
         except Exception:  # of a broken compiler, of what cannot be traced: a list of its kinds would never be whole
@@ -144,10 +153,14 @@ class _Trials:
             self.best = plan
 
     def _pass(self, plan: SpeedPlan, sample: Batch) -> float:
+        kind = (plan.channels_last, plan.compiled)
+        if kind not in self._twins:
+            self._twins[kind] = copy.deepcopy(self._origin)
+            follow_plan(self._twins[kind], plan)
         with threads(plan.threads):
             start = time.perf_counter()
             for piece in pieces(sample, plan.micro_batch):
-                forward(self._compiled if plan.compiled else self._twin, piece, plan)[0].loss.backward()
+                forward(self._twins[kind], piece, plan)[0].loss.backward()
             if plan.device == "cuda":
                 torch.cuda.synchronize()
             return time.perf_counter() - start
@@ -161,12 +174,17 @@ def _changes(
         return
     for plan in plans[1:]:
         yield partial(dataclasses.replace, threads=plan.threads)
-    if config.memory_format == "auto":
+    if _is_open(config):
         yield partial(dataclasses.replace, channels_last=not plans[0].channels_last)
     if config.micro_batch == 0 and not uses_batch_statistics(twin):
         for parts in (2, 4, 8):
             if config.batch_size % parts == 0 and config.batch_size // parts >= FEWEST:
                 yield partial(dataclasses.replace, micro_batch=config.batch_size // parts)
+
+
+def _is_open(config: TrainingConfig) -> bool:
+    """Whether maps and filters may lie in either order: L-BFGS strings gradients together, which one alone allows."""
+    return config.memory_format == "auto" and not config.optimizer.is_second_order
 
 
 def _may_compile(objective: Objective, config: TrainingConfig) -> bool:

@@ -68,7 +68,7 @@ def test_the_first_rank_speaks_and_the_run_records_how_to_make_it_again(tmp_path
     assert (results[1], words[1]) == ("", "")
     assert json.loads(results[0])["status"] == "finished"
     index = runs.load_run(tmp_path / "run")
-    assert index["command"].startswith("torchrun --nproc-per-node 2 -m lenext train digits --model lenet5_relu")
+    assert index["command"].startswith("torchrun --standalone --nproc-per-node 2 -m -- lenext train digits --model")
     assert lenext("eval", "run").code == 0
 
 
