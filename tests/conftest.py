@@ -1,5 +1,6 @@
 """One torch thread for every test, the command line, and a run that fails on a skip nobody listed."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has its background jobs ignore
 
 
 @pytest.hookimpl(trylast=True)

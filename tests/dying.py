@@ -8,12 +8,14 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lenext.cli import main
 from lenext.errors import LenextError
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -37,6 +39,23 @@ def start_child(work: Callable[..., object], *arguments: Any) -> Any:
     process = _CONTEXT.Process(target=_main, args=(work, arguments), daemon=True)
     process.start()
     return process
+
+
+def run_lenext(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a command of lenext in a folder, in a process of its own; return its exit code, results and words."""
+    with tempfile.TemporaryDirectory() as files:
+        streams = (Path(files) / "out", Path(files) / "err")
+        code = run_child(_command, list(words), folder, dict(environment), streams)
+        out, err = (stream.read_text(encoding="utf-8") for stream in streams)
+        return code, out, err
+
+
+def _command(words: list[str], folder: Path, environment: dict[str, str], streams: tuple[Path, Path]) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
+    main(words)
 
 
 def pipe() -> tuple[Any, Any]:

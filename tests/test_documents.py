@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from .dying import run_lenext
 from .real_data import lite_weights, photograph, pizza_steak_sushi
 
 ROOT = Path(__file__).parent.parent
@@ -54,17 +56,24 @@ def run_all(document: Path, folder: Path, *, slow: bool) -> None:
     for command in commands(document):
         if command.slow and not slow:
             continue
-        done = subprocess.run(
-            ["bash", "-c", command.line], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        printed = done.stdout + done.stderr
-        for stream in (done.stdout, done.stderr):
-            assert "Traceback" not in stream, f"{command.line}\n{stream}"
+        printed = run_line(command.line, folder, environment)
+        assert "Traceback" not in printed, f"{command.line}\n{printed}"
         rest = " ".join(printed.split())
         for line in command.shown:
             words = " ".join(line.split())
             assert words in rest, f"{command.line}\ndoes not print (here):\n{line}\nbut:\n{printed}"
             rest = rest.partition(words)[2]
+
+
+def run_line(line: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """Results, then words. Plain commands of lenext run in a fork that has imported torch: two seconds less."""
+    if line.startswith("lenext ") and not re.search(r"[|<>;&$*?'\"`]", line):
+        _, out, err = run_lenext(line.split()[1:], folder, environment)
+        return out + err
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

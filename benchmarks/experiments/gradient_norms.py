@@ -67,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> list[str]:
     options = read_options(__doc__ or "", "gradient_norms", words, epochs=1)
     store = find_source(options.data, options.root).open("train")
     count = 64 if options.quick else 256
-    images = torch.stack(store.read(np.arange(count))).float()
+    images = torch.stack(list(store.read(np.arange(count)))).float()
     images, labels = (images - images.mean()) / images.std(), torch.from_numpy(store.labels[:count])
     seeds = range(max(options.seeds, 10))  # one backward pass each
     norms = {name: [gradient_norms(name, images, labels, seed) for seed in seeds] for name in CHAINS}

@@ -51,7 +51,7 @@ def accuracies(run: Path, root: str) -> dict[str, list[float]]:
     """Of the run's chosen network on its held-out images, for every change."""
     loaded, store = checkpoints.load(checkpoints.find_folder(run)), stores_of(run, root)["validation"]
     network = checkpoints.restore(loaded)
-    images = torch.stack(store.read(np.arange(len(store))))
+    images = torch.stack(list(store.read(np.arange(len(store)))))
 
     def accuracy(changed: Tensor) -> float:
         return measure(

@@ -150,9 +150,9 @@ class Job:
         from lenext.experiment.forecast import within
         from lenext.experiment.opening import prepare
 
-        # to compile is worth it in long runs, and a limit is not known to the plan
-        settings = ["training.compile=never", *self.settings] if self.seconds else self.settings
-        experiment, decided = compose(self.data, self.source, seed=seed, settings=settings, **self.names)
+        if self.seconds:  # to compile is worth it in long runs, and a limit is not known to the plan
+            self.settings = ["training.compile=never", *self.settings]
+        experiment, decided = compose(self.data, self.source, seed=seed, settings=self.settings, **self.names)
         for sentence in decided:
             say(sentence)
         beginning = prepare(experiment, self.source, self.ranks)

@@ -5,7 +5,6 @@ random resized crop (in place of fitting), crop, shift, flip, RandAugment, Trivi
 (brightness, contrast, saturation, hue), colour noise, erasing; then, on normalised images, mixup or cutmix (`mixing`).
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -25,6 +24,7 @@ from lenext.data.colour import (
 from lenext.data.config import AugmentConfig
 from lenext.data.geometry import crop, erase, flip, resized_crop, shift
 from lenext.data.policies import draw_autoaugment, draw_randaugment, draw_trivial, in_portions, operate
+from lenext.data.store import Images
 
 Samples = npt.NDArray[np.int64]
 _TRIES = 10
@@ -68,7 +68,7 @@ def augment(
 
 
 def random_resized_crop(
-    images: Sequence[Tensor], size: tuple[int, int], config: AugmentConfig, *, seed: int, epoch: int, samples: Samples
+    images: Images, size: tuple[int, int], config: AugmentConfig, *, seed: int, epoch: int, samples: Samples
 ) -> Tensor:
     """Cut a random part out of each image and scale it to `size`: uint8 (N, C, *size) (Szegedy et al. 2015, section 6).
 

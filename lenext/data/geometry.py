@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lenext.data.store import Images
+
 _ONE = 1 << 16  # Pillow's unit of fixed-point coordinates, kept so that the same pixels are chosen
 _LARGE = 1 << 14  # bytes of an image from which on copying row by row is worth a call for each
 
@@ -25,7 +27,7 @@ def crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
     return windows[rows, :, top.to(images.device), left.to(images.device)]
 
 
-def resized_crop(images: Sequence[Tensor], boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def resized_crop(images: Images, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Cut a box out of each image and scale it to `size`, bilinear with antialiasing: uint8 (N, C, *size).
 
     images: N of uint8 (C, H, W), of any heights and widths. boxes: int64 (N, 4), inside the images.

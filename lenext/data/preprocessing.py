@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lenext.data.colour import luma
 from lenext.data.geometry import has_pixels_together, resize, stack_images
+from lenext.data.store import Images
 from lenext.errors import DataError, UsageError
 
 Fit = Literal["crop", "pad", "squash"]
@@ -74,12 +75,12 @@ def decoded_side(size: int) -> int:
     return -(-3 * size // 2)
 
 
-def preprocess(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
+def preprocess(images: Images, p: Preprocessing) -> Tensor:
     """Return float32 (N, channels, *size) of N images, uint8 (C, H, W) each, contiguous whatever the images are."""
     return normalise(fit(images, p).contiguous(), p)
 
 
-def fit(images: Sequence[Tensor], p: Preprocessing) -> Tensor:
+def fit(images: Images, p: Preprocessing) -> Tensor:
     """Bring N images, uint8 (C, H, W) each, to uint8 (N, channels, *size): scaled, matched in channels, framed."""
     rows: list[Tensor] = [torch.empty(0)] * len(images)
     for places, group in _of_one_shape(images):
@@ -124,7 +125,7 @@ def _room_for(images: Tensor) -> Tensor:
     return torch.from_numpy(np.empty((n, channels, height, width), np.float32))
 
 
-def statistics(images: Iterable[Sequence[Tensor]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(images: Iterable[Images]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return (mean, std) of each channel in [0, 1] units, of images in portions, uint8 (C, H, W) each.
 
     Exact: from the integer sums of the values and of their squares, rounded once at the end. std divides by the number
@@ -150,8 +151,10 @@ def _moments(channel: int, histogram: list[int]) -> tuple[float, float]:
     return total / (255 * n), math.sqrt((n * squares - total * total) / (n * n)) / 255
 
 
-def _of_one_shape(images: Sequence[Tensor]) -> list[tuple[list[int], Tensor]]:
+def _of_one_shape(images: Images) -> list[tuple[Sequence[int], Tensor]]:
     """Stack images that have the same shape: their places, and uint8 (n, C, H, W)."""
+    if isinstance(images, Tensor):
+        return [(range(len(images)), images)] if len(images) else []
     places: dict[torch.Size, list[int]] = {}
     for place, image in enumerate(images):
         places.setdefault(image.shape, []).append(place)

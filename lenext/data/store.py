@@ -12,6 +12,9 @@ from torch import Tensor
 
 from lenext.errors import DataError
 
+# N images, uint8 (C, H, W) each, of one size or of many; as one tensor (N, C, H, W) where they lie in one.
+Images = Sequence[Tensor] | Tensor
+
 
 class Store(Protocol):
     """Images with labels, all alike whether they lie in memory, in a cache or in files."""
@@ -26,7 +29,7 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
+    def read(self, indices: npt.NDArray[np.int64]) -> Images:
         """Return the images at `indices`, in that order: uint8 (C, H, W) each, of one size or of many."""
 
 
@@ -55,10 +58,9 @@ class ArrayStore:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
-        """Return the images at `indices`, in that order: uint8 (C, H, W) each."""
-        chosen = torch.from_numpy(np.asarray(indices, dtype=np.int64)).to(self.images.device)
-        return list(self.images[chosen].unbind(0))
+    def read(self, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Return the images at `indices`, in that order: uint8 (N, C, H, W)."""
+        return self.images[torch.from_numpy(np.asarray(indices, dtype=np.int64)).to(self.images.device)]
 
 
 class Subset:
@@ -73,7 +75,7 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(self, indices: npt.NDArray[np.int64]) -> list[Tensor]:
+    def read(self, indices: npt.NDArray[np.int64]) -> Images:
         """Return the images at `indices` of this subset, in that order: uint8 (C, H, W) each."""
         return self.store.read(self.indices[indices])
 

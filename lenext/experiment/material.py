@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from lenext import run as runs
 from lenext.checkpoint import Card
@@ -21,7 +20,7 @@ from lenext.data.preprocessing import Preprocessing, decoded_side, match_channel
 from lenext.data.published import default_root
 from lenext.data.sources import Source
 from lenext.data.split import Rows, hold_out, label_names, read_split, three_ways, validation_count, write_split
-from lenext.data.store import ArrayStore, Store, Subset
+from lenext.data.store import ArrayStore, Images, Store, Subset
 from lenext.data.task import Task
 from lenext.device import cores
 from lenext.errors import ConflictError, DataError
@@ -216,7 +215,7 @@ def _balance(store: Store, classes: Sequence[str]) -> dict[str, Any]:
     return {"images": len(store), "classes": dict(zip(classes, counts.astype(int).tolist(), strict=True))}
 
 
-def _portions(store: Store, workers: int) -> Iterator[list[Tensor]]:
+def _portions(store: Store, workers: int) -> Iterator[Images]:
     """Read the images to measure: all where they are in memory, else at most MEASURED of them, evenly spaced."""
     in_memory = is_in_memory(store)
     count = len(store) if in_memory else min(len(store), MEASURED)

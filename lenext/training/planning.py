@@ -26,6 +26,7 @@ from lenext.training.loop import forward, pieces
 from lenext.training.objective import Objective
 
 LEAST_SECONDS, SHARE = 5.0, 0.02  # what timing may take: seconds, or that part of the run, whichever is more
+MOST = 0.25  # of a run that is shorter than that
 FEWEST = 4  # images of a timed pass, at least: fewer go through other kernels
 PASSES = 3  # timed of each plan, after one that warms up, and of the best so far
 ROUNDS = 6  # plans that there may be to try: by these the images of a pass are made to fit the time
@@ -116,7 +117,7 @@ class _Trials:
         self._pass(plan, few)  # warms up
         self._usual = self._pass(plan, few) / len(few.targets)
         self.run_seconds = self._usual * len(batch.targets) * updates
-        self._limit = max(LEAST_SECONDS, SHARE * self.run_seconds)
+        self._limit = min(max(LEAST_SECONDS, SHARE * self.run_seconds), MOST * self.run_seconds)
         affordable = int(self._limit / (ROUNDS * (1 + 2 * PASSES) * self._usual))
         self._sample = _part(batch, max(affordable, FEWEST))
         self.seconds[plan] = self._usual

@@ -14,7 +14,7 @@ from lenext.data.config import AugmentConfig
 from lenext.data.ordering import epoch_order, plan
 from lenext.data.preprocessing import Fit, Preprocessing, fit, normalise, preprocess
 from lenext.data.published import open_published
-from lenext.data.store import ArrayStore, Store, Subset
+from lenext.data.store import ArrayStore, Images, Store, Subset
 from lenext.errors import DataError, UsageError
 
 STORE = open_published("digits").open("test")  # 360 images
@@ -146,7 +146,7 @@ class Strict(Subset):
     def __len__(self) -> int:
         return 10**6  # so that samples stay what they are
 
-    def read(self, indices: np.ndarray) -> list[torch.Tensor]:
+    def read(self, indices: np.ndarray) -> Images:
         if indices.min() > 10**5:
             raise DataError("cannot read", why="no image -1", advice="ask for another")
         return super().read(indices)

@@ -44,7 +44,7 @@ def photos(folder: Path, count: int = COUNT, seed: int = 0) -> FileStore:
 
 
 def read_all(store: Store) -> list[Tensor]:
-    return store.read(np.arange(len(store)))
+    return list(store.read(np.arange(len(store))))
 
 
 def same(one: list[Tensor], other: list[Tensor]) -> bool:

@@ -36,7 +36,7 @@ def turned(orientation: int, size: tuple[int, int]) -> bytes:
 
 
 def everything(store: Store) -> list[torch.Tensor]:
-    return store.read(np.arange(len(store)))
+    return list(store.read(np.arange(len(store))))
 
 
 @pytest.mark.parametrize("kind", WRITERS)

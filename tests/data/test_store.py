@@ -20,8 +20,8 @@ def whole() -> ArrayStore:
 
 def test_read_returns_the_images_in_the_order_asked() -> None:
     images = whole().read(np.array([4, 0, 4]))
-    assert {image.dtype for image in images} == {torch.uint8}
-    assert np.array_equal(torch.stack(images).numpy(), PIXELS[[4, 0, 4]])
+    assert images.dtype == torch.uint8
+    assert np.array_equal(images.numpy(), PIXELS[[4, 0, 4]])
 
 
 def test_id_is_place_and_start_of_the_digest_of_the_raw_pixels() -> None:
@@ -34,12 +34,12 @@ def test_subset_speaks_of_its_own_rows() -> None:
     assert len(store) == 3
     assert store.labels.tolist() == [2, 2, 1]
     assert list(store.ids) == [whole().ids[i] for i in (5, 2, 1)]
-    assert np.array_equal(torch.stack(store.read(np.array([2, 0]))).numpy(), PIXELS[[1, 5]])
+    assert np.array_equal(torch.stack(list(store.read(np.array([2, 0])))).numpy(), PIXELS[[1, 5]])
 
 
 def test_subset_of_a_subset_reads_through() -> None:
     store = Subset(Subset(whole(), np.array([5, 2, 1])), np.array([1]))
-    assert np.array_equal(torch.stack(store.read(np.array([0]))).numpy(), PIXELS[[2]])
+    assert np.array_equal(torch.stack(list(store.read(np.array([0])))).numpy(), PIXELS[[2]])
     assert store.labels.tolist() == [2]
 
 
@@ -59,7 +59,7 @@ def test_labels_and_ids_of_another_length_are_refused() -> None:
 class Counting(ArrayStore):
     """A store that remembers what was asked of it."""
 
-    def read(self, indices: np.ndarray) -> list[torch.Tensor]:
+    def read(self, indices: np.ndarray) -> torch.Tensor:
         asked.extend(indices.tolist())
         return super().read(indices)
 
@@ -71,7 +71,7 @@ def test_cached_images_are_read_once_and_are_the_same() -> None:
     asked.clear()
     store = CachedStore(Counting(torch.from_numpy(PIXELS), LABELS, pixel_ids("train", PIXELS)), limit=PIXELS.size)
     for indices in ([4, 0, 4], [0, 4, 1], [1]):
-        assert np.array_equal(torch.stack(store.read(np.array(indices))).numpy(), PIXELS[indices])
+        assert np.array_equal(torch.stack(list(store.read(np.array(indices)))).numpy(), PIXELS[indices])
     assert sorted(asked) == [0, 1, 4]
     assert (len(store), store.labels.tolist(), list(store.ids)) == (6, LABELS.tolist(), list(whole().ids))
 
@@ -80,7 +80,7 @@ def test_cache_keeps_no_more_than_its_limit() -> None:
     asked.clear()
     store = CachedStore(Counting(torch.from_numpy(PIXELS), LABELS, pixel_ids("train", PIXELS)), PIXELS[:2].size)
     for _ in range(2):
-        assert np.array_equal(torch.stack(store.read(np.arange(6))).numpy(), PIXELS)
+        assert np.array_equal(torch.stack(list(store.read(np.arange(6)))).numpy(), PIXELS)
     assert asked == [0, 1, 2, 3, 4, 5, 2, 3, 4, 5]
 
 

@@ -87,6 +87,7 @@ def test_plan_is_timed_on_the_network_itself_in_training_mode() -> None:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time enough to try everything, however busy the machine is."""
     monkeypatch.setattr(planning, "LEAST_SECONDS", 600.0)
+    monkeypatch.setattr(planning, "MOST", 1e9)
 
 
 @pytest.mark.usefixtures("patient")
@@ -147,6 +148,7 @@ def test_passes_of_fewer_images_than_a_norm_needs_are_refused() -> None:
 def test_short_runs_try_little_and_compile_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     objective, batch = make_state().objective, batches(1)[0]
     assert not any(plan.compiled for plan, _ in choose_plan(objective, batch, FLOAT32, updates=10).tried)
+    assert len(choose_plan(objective, batch, FLOAT32, updates=1).tried) == 1  # a quarter of one update
     monkeypatch.setattr(planning, "LEAST_SECONDS", 0.0)
     assert len(choose_plan(objective, batch, FLOAT32, updates=10).tried) == 1
 
