@@ -1,7 +1,10 @@
 """The machine: which device, precision, memory format and number of threads a run uses."""
 
 import contextlib
+import ctypes
+import functools
 import os
+import platform
 import shutil
 import statistics
 import sys
@@ -16,6 +19,7 @@ from lenext.errors import MachineError
 
 Precision = Literal["auto", "float32", "bf16"]
 
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 _TRIALS = 3  # timed steps of each candidate, after one to warm up
 _LONG_STEP = 1.0  # seconds; a step this long gains from every core, and timing it would take minutes
 
@@ -101,6 +105,19 @@ def has_compiler() -> bool:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Have glibc keep what this process frees, for a network asks for the same again at every update or batch.
+
+    Otherwise large tensors go back to the system, which makes their pages anew, zeroed, one by one: on a virtual
+    machine that is up to half the time of a pass (benchmarks/allocator.py). Without glibc nothing is done.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, -1)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,18 @@
 """Speed plans: which are offered, which is taken, and that the process is left as it was."""
 
 import os
+import platform
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from lenext import device
-from lenext.device import SpeedPlan, candidate_plans, cores, fastest_plan, require_device, threads
+from lenext.device import SpeedPlan, candidate_plans, cores, fastest_plan, keep_memory, require_device, threads
 from lenext.errors import MachineError
+
+from .dying import run_child
 
 SLOW = SpeedPlan(device="cpu", precision="float32", channels_last=True, threads=1)
 FAST = SpeedPlan(device="cpu", precision="float32", channels_last=False, threads=1)
@@ -105,3 +109,21 @@ def test_cores_are_those_that_the_process_may_use() -> None:
     finally:
         os.sched_setaffinity(0, allowed)
     assert cores() == len(allowed)
+
+
+def test_what_was_freed_is_kept_for_the_next_pass() -> None:
+    assert run_child(_hold_and_free, False) == 0
+    assert run_child(_hold_and_free, True) == (platform.libc_ver()[0] == "glibc")
+
+
+def _hold_and_free(keep: bool) -> None:
+    """Exit with 1 where the process still has the 400 MB that it freed."""
+    if keep:
+        keep_memory()
+    before = _resident()
+    torch.ones(100_000_000)
+    sys.exit(int(_resident() - before > 200 << 20))
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

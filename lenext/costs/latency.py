@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lenext.costs.meta import follow
 from lenext.costs.operators import Cost, count_cost
-from lenext.device import SpeedPlan, fastest_plan, threads
+from lenext.device import SpeedPlan, fastest_plan, keep_memory, threads
 
 Bound = Literal["arithmetic", "memory", "overhead"]
 
@@ -90,6 +90,7 @@ def measure_latency(
     Every second pass is timed as a whole, every other module by module. images: (N, C, *sides). cost: of these images,
     where it is known.
     """
+    keep_memory()
     device, memory = plans[0].device, torch.channels_last if plans[0].channels_last else torch.contiguous_format
     twin = copy.deepcopy(model).eval().to(device)  # all plans are for one device: they differ in threads
     images = images.to(device, memory_format=memory if images.ndim == 4 else torch.contiguous_format)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lenext.device import Precision, SpeedPlan, candidate_plans, threads
+from lenext.device import Precision, SpeedPlan, candidate_plans, keep_memory, threads
 from lenext.errors import DataError
 from lenext.evaluation.scoring import full_precision
 from lenext.exporting.fold import Folded
@@ -97,6 +97,7 @@ class TorchEngine(Engine):
     """The folded network in torch, eager or compiled for batches of one size."""
 
     def __init__(self, folded: Folded, config: EngineConfig, *, compiled: bool = False) -> None:
+        keep_memory()
         plan = config.plan()
         super().__init__(
             About(

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lenext.data.batches import Batch, eval_batches
-from lenext.data.preprocessing import Preprocessing, preprocess
+from lenext.data.preprocessing import Preprocessing
 from lenext.data.store import Store
+from lenext.device import keep_memory
 from lenext.errors import DataError, UsageError
 from lenext.predictions import sigmoid, softmax
 
@@ -49,26 +50,9 @@ def score_batches(model: nn.Module, batches: Iterable[Batch]) -> Iterator[NDArra
         yield score_images(model, batch.images)
 
 
-def predict_images(
-    model: nn.Module, images: Sequence[Tensor], preprocessing: Preprocessing, *, batch_size: int = BATCH_SIZE
-) -> NDArray[np.float32]:
-    """Scores (N, K) of uint8 images (C, H, W), each of its own size: what `score_store` says of them, to rounding."""
-    _check_counts(len(images), batch_size)
-    for index, image in enumerate(images):
-        if image.dtype != torch.uint8 or image.ndim != 3:
-            raise DataError(
-                f"cannot classify image {index}",
-                why=f"it is {image.dtype} of shape {tuple(image.shape)}, not uint8 (C, H, W)",
-                advice="hand over the pixels as they were decoded",
-            )
-    scores = []
-    for start in range(0, len(images), batch_size):
-        scores.append(score_images(model, preprocess(images[start : start + batch_size], preprocessing)))
-    return np.concatenate(scores)
-
-
 def score_images(model: nn.Module, images: Tensor) -> NDArray[np.float32]:
     """Scores (N, K) of one batch of preprocessed images, float32 (N, C, H, W)."""
+    keep_memory()
     device = next((parameter.device for parameter in model.parameters()), images.device)
     n, missing = len(images), -len(images) % _MULTIPLE
     padded = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from lenext.data.batches import Batch
-from lenext.device import SpeedPlan, candidate_plans, has_compiler, threads
+from lenext.device import SpeedPlan, candidate_plans, has_compiler, keep_memory, threads
 from lenext.errors import UsageError
 from lenext.models.classifier import Classifier
 from lenext.training.config import TrainingConfig
@@ -88,6 +88,7 @@ def follow_plan(objective: Objective, plan: SpeedPlan) -> None:
     """Bring the objective where the plan has it, its filters in the order of the images, and have it compiled at its
     first call where the plan says so.
     """
+    keep_memory()
     objective.to(plan.device)
     if plan.channels_last:
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch's stub leaves out

@@ -14,7 +14,7 @@ from lenext.data.preprocessing import Preprocessing, preprocess, statistics
 from lenext.data.published import open_published
 from lenext.data.store import Subset
 from lenext.errors import DataError, UsageError
-from lenext.evaluation.scoring import describe_prediction, predict_images, score_batches, score_images, score_store
+from lenext.evaluation.scoring import describe_prediction, score_batches, score_images, score_store
 from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
 from lenext.models.init import initialise
@@ -83,17 +83,6 @@ def test_probabilities_do_not_depend_on_the_batch(
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 256])
-def test_an_image_alone_has_the_probability_it_has_in_the_store(
-    case: tuple[Classifier, Preprocessing], store: Subset, batch_size: int
-) -> None:
-    model, preprocessing = case
-    images = list(store.read(np.arange(N)))
-    expected = probabilities_of(score_store(model, store, preprocessing))
-    found = probabilities_of(predict_images(model, images, preprocessing, batch_size=batch_size))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-
-
 def test_images_of_different_sizes_and_channels_are_scored_together(
     case: tuple[Classifier, Preprocessing], store: Subset
 ) -> None:
@@ -101,9 +90,11 @@ def test_images_of_different_sizes_and_channels_are_scored_together(
     small, other = store.read(np.array([0, 1]))
     large = other.repeat_interleave(5, dim=1).repeat_interleave(3, dim=2)  # (1, 40, 24)
     colour = small.expand(3, -1, -1)
-    together = predict_images(model, [small, large, colour], preprocessing)
+    together = score_images(model, preprocess([small, large, colour], preprocessing))
     for row, image in zip(together, [small, large, colour], strict=True):
-        np.testing.assert_allclose(row, predict_images(model, [image], preprocessing)[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            row, score_images(model, preprocess([image], preprocessing))[0], rtol=1e-5, atol=1e-5
+        )
 
 
 class Net(nn.Module):
@@ -223,20 +214,11 @@ def test_a_network_without_parameters_is_scored_where_its_images_lie() -> None:
 def test_no_images_are_refused(store: Subset) -> None:
     with pytest.raises(DataError, match="there are none"):
         score_store(Net(), Subset(store, np.arange(0)), preprocessing_for(8))
-    with pytest.raises(DataError, match="there are none"):
-        predict_images(Net(), [], preprocessing_for(8))
 
 
 def test_a_batch_of_no_images_is_refused(store: Subset) -> None:
     with pytest.raises(UsageError, match="batches of 0"):
         score_store(Net(), store, preprocessing_for(8), batch_size=0)
-
-
-@pytest.mark.parametrize("image", [torch.zeros(1, 8, 8), torch.zeros(8, 8, dtype=torch.uint8)])
-def test_an_image_that_is_no_uint8_chw_is_named(image: Tensor) -> None:
-    good = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    with pytest.raises(DataError, match="cannot classify image 1"):
-        predict_images(Net(), [good, image], preprocessing_for(8))
 
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
