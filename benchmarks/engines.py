@@ -2,10 +2,12 @@
 
     python -m benchmarks.engines --models resnet18,resnet50 --seconds 20 --threads 2 [--quick]
 
-Every engine and peer of a network runs in one process, in turns. Peers: the plain network (eager, float32, contiguous,
-evaluation mode), OpenVINO by its own AsyncInferQueue with the hint THROUGHPUT (LATENCY for one image), ONNX Runtime;
-both read the network unfolded, as torch exports it. Ratios are of one turn, told as median and quartiles. Scores are
-compared on 1,000 real photographs' crops where `--photos FOLDER` names them, else on the digits, enlarged.
+Every engine and peer of a network runs in one process, in turns; so the plain network gains too from the memory that
+torch's engines have the process keep (benchmarks/allocator.py tells how much). Peers: the plain network (eager,
+float32, contiguous, evaluation mode), OpenVINO by its own AsyncInferQueue with the hint THROUGHPUT (LATENCY for one
+image), ONNX Runtime; both read the network unfolded, as torch exports it. Ratios are of one turn, told as median and
+quartiles. Scores are compared on 1,000 real photographs' crops where `--photos FOLDER` names them, else on the digits,
+enlarged.
 """
 
 import argparse

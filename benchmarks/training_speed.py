@@ -1,6 +1,7 @@
 """Training steps a second: the plain loop, timm's network at its documented best, and lenext's plan, in turn.
 
-Every arm makes the same update of the same images (forward, cross-entropy, backward, SGD with momentum), on all cores.
+Every arm makes the same update of the same images (forward, cross-entropy, backward, SGD with momentum), on all cores,
+in a process of its own, of which one works at a time; beside its speed stands the peak of its resident memory.
 Plain: float32, images in order, nothing compiled. timm: channels last, bf16 where the processor multiplies it, compiled
 with --compiled. lenext: what the speed plan chose. The ratio of two arms is that of neighbouring turns; its interval is
 the bootstrap's 95 % of the median. Peak: of the matrix products of this machine, in the plan's precision.
@@ -10,10 +11,13 @@ python -m benchmarks.training_speed [NETWORK ...] [--runs 7] [--compiled] [--bat
 """
 
 import argparse
+import multiprocessing
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -40,6 +44,7 @@ NETWORKS = ["resnet18", "resnet50", "vgg16", "densenet121", "mobilenetv2_100", "
 ENDLESS = 10**6  # updates: long enough for compiling to be tried
 RATE = 0.01
 
+ARMS = ("plain", "timm", "lenext")
 Step = Callable[[], object]
 
 
@@ -80,20 +85,28 @@ def lenext_step(name: str, batch: Batch, *, compiled: bool) -> tuple[Step, str, 
     return step, str(choice.plan), measure_peaks(choice.plan).flops
 
 
-def arms(name: str, batch: Batch, *, compiled: bool) -> tuple[dict[str, Step], str, float]:
+def make_step(arm: str, name: str, batch: Batch, *, compiled: bool) -> tuple[Step, str, float]:
+    """The step of one arm, and of lenext's its plan in words and that plan's peak."""
+    if arm == "lenext":
+        return lenext_step(name, batch, compiled=compiled)
+    if arm == "plain":
+        return torch_step(build(name), batch, last=False, half=False, compiled=False), "", 0.0
     half = candidate_plans()[0].precision == "bf16"
-    ours, plan, peak = lenext_step(name, batch, compiled=compiled)
-    found = {"plain": torch_step(build(name), batch, last=False, half=False, compiled=False)}
-    peer = load_papers()[name].timm
-    if peer:
-        found["timm"] = torch_step(make_peer("timm", peer), batch, last=True, half=half, compiled=compiled)
-    return {**found, "lenext": ours}, plan, peak
+    peer = make_peer("timm", load_papers()[name].timm or "")
+    return torch_step(peer, batch, last=True, half=half, compiled=compiled), "", 0.0
 
 
-def seconds(step: Step) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
+def serve(arm: str, name: str, batch_size: int, compiled: bool, asked: Connection) -> None:
+    """In a process of its own: tell the plan and its peak, then take a step whenever asked, and tell its seconds."""
+    torch.set_num_threads(cores())
+    torch.manual_seed(0)
+    images, targets = torch.rand(batch_size, *image_of(name)), torch.randint(0, 10, (batch_size,))
+    step, *about = make_step(arm, name, Batch(images, targets, np.arange(batch_size)), compiled=compiled)
+    asked.send(about)
+    while asked.recv():
+        start = time.perf_counter()
+        step()
+        asked.send((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
 
 
 def interval(ratios: list[float]) -> str:
@@ -104,19 +117,27 @@ def interval(ratios: list[float]) -> str:
 
 
 def measured(name: str, batch_size: int, runs: int, *, compiled: bool) -> tuple[str, ...]:
-    torch.manual_seed(0)
-    image = image_of(name)
-    images, targets = torch.rand(batch_size, *image), torch.randint(0, 10, (batch_size,))
-    steps, plan, peak = arms(name, Batch(images, targets, np.arange(batch_size)), compiled=compiled)
-    turns = [{arm: seconds(step) for arm, step in steps.items()} for _ in range(runs + 2)][2:]
-    speed = {arm: batch_size / statistics.median(turn[arm] for turn in turns) for arm in steps}
-    macs = count_cost(build(name), image, train=True).training_macs or 0
-    timm = [turn["timm"] / turn["lenext"] for turn in turns if "timm" in turn]
-    return (
-        name, str(batch_size), *(f"{speed[arm]:.1f}" if arm in speed else "-" for arm in ("plain", "timm", "lenext")),
-        interval([turn["plain"] / turn["lenext"] for turn in turns]), interval(timm) if timm else "-",
-        f"{100 * 2 * macs * speed['lenext'] / peak:.0f} %", plan,
-    )  # fmt: skip
+    context, abouts = multiprocessing.get_context("spawn"), dict[str, tuple[str, float]]()
+    ends: dict[str, Connection] = {}
+    for arm in ("plain", "timm", "lenext") if load_papers()[name].timm else ("plain", "lenext"):
+        ends[arm], theirs = context.Pipe()
+        context.Process(target=serve, args=(arm, name, batch_size, compiled, theirs), daemon=True).start()
+        abouts[arm] = ends[arm].recv()  # before the next begins: what is timed here is timed alone
+    turns = [{arm: _ask(end) for arm, end in ends.items()} for _ in range(runs + 2)][2:]
+    for end in ends.values():
+        end.send(False)
+    speed = {arm: batch_size / statistics.median(turn[arm][0] for turn in turns) for arm in ends}
+    macs = count_cost(build(name), image_of(name), train=True).training_macs or 0
+    plan, peak = abouts["lenext"]
+    cells = [f"{speed[arm]:.1f} ({turns[-1][arm][1]:.1f})" if arm in ends else "-" for arm in ARMS]
+    ratios = [interval([turn[a][0] / turn["lenext"][0] for turn in turns]) if a in ends else "-" for a in ARMS[:2]]
+    return name, str(batch_size), *cells, *ratios, f"{100 * 2 * macs * speed['lenext'] / peak:.0f} %", plan
+
+
+def _ask(end: Connection) -> tuple[float, float]:
+    end.send(True)
+    seconds, peak = end.recv()
+    return seconds, peak
 
 
 def main() -> None:
@@ -126,7 +147,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=0, help="16 images of 224 pixels, 128 of 32 unless told")
     parser.add_argument("--compiled", action="store_true")
     told = parser.parse_args()
-    torch.set_num_threads(cores())
     rows: list[tuple[str, ...]] = [
         ("network", "batch", "plain", "timm", "lenext", "times plain", "times timm", "of peak", "plan")
     ]
@@ -134,7 +154,7 @@ def main() -> None:
         batch = told.batch or (128 if image_of(name)[1] < 64 else 16)
         rows.append(measured(name, batch, told.runs, compiled=told.compiled))
         print(rows[-1], file=sys.stderr)
-    print(f"torch {torch.__version__}, {cores()} cores, {told.runs} turns, images/s; ratios: median [95 %]")
+    print(f"torch {torch.__version__}, {cores()} cores, {told.runs} turns, images/s (peak GB); ratios: median [95 %]")
     print(table(rows, right=range(1, 8)))
 
 
