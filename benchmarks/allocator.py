@@ -1,8 +1,8 @@
 """What it wins that glibc keeps freed memory (lenext.device.keep_memory): python -m benchmarks.allocator [NETWORK ...]
 
 Processes with it and without take turns, each making the same updates on all cores under the usual plan, or with
---predict the same passes forward. Told: the time
-without over the time with it, median and quartiles of the turns, and the peak of resident memory of both.
+--predict the same passes forward. Told: the time without over the time with it, median and quartiles of the turns, and
+the peak of resident memory of both.
 """
 
 import argparse

@@ -41,13 +41,12 @@ def start_child(work: Callable[..., object], *arguments: Any) -> Any:
     return process
 
 
-def run_lenext(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run a command of lenext in a folder, in a process of its own; return its exit code, results and words."""
+def run_lenext(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a command of lenext in a folder, in a process of its own; return its results, then its words."""
     with tempfile.TemporaryDirectory() as files:
         streams = (Path(files) / "out", Path(files) / "err")
-        code = run_child(_command, list(words), folder, dict(environment), streams)
-        out, err = (stream.read_text(encoding="utf-8") for stream in streams)
-        return code, out, err
+        run_child(_command, list(words), folder, dict(environment), streams)
+        return "".join(stream.read_text(encoding="utf-8") for stream in streams)
 
 
 def _command(words: list[str], folder: Path, environment: dict[str, str], streams: tuple[Path, Path]) -> None:
