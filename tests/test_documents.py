@@ -56,7 +56,7 @@ def run_all(document: Path, folder: Path, *, slow: bool) -> None:
     for command in commands(document):
         if command.slow and not slow:
             continue
-        printed = run_line(command.line, folder, environment)
+        printed = run_command(command, folder, environment)
         assert "Traceback" not in printed, f"{command.line}\n{printed}"
         rest = " ".join(printed.split())
         for line in command.shown:
@@ -65,9 +65,10 @@ def run_all(document: Path, folder: Path, *, slow: bool) -> None:
             rest = rest.partition(words)[2]
 
 
-def run_line(line: str, folder: Path, environment: Mapping[str, str]) -> str:
-    """Results, then words. Plain commands of lenext run in a fork that has imported torch: two seconds less."""
-    if line.startswith("lenext ") and not re.search(r"[|<>;&$*?'\"`]", line):
+def run_command(command: Command, folder: Path, environment: Mapping[str, str]) -> str:
+    """Results, then words. Plain commands of lenext run in a fork that has imported torch, if they take no minutes."""
+    line = command.line
+    if line.startswith("lenext ") and not command.slow and not re.search(r"[|<>;&$*?'\"`]", line):
         return run_lenext(line.split()[1:], folder, environment)
     done = subprocess.run(
         ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False
