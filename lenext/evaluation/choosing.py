@@ -34,9 +34,9 @@ def open_engine(model: nn.Module, input_size: Sequence[int], config: EngineConfi
     """
     require_engine(config)
     makers: dict[EngineName, Callable[[], Engine]] = {
-        "auto": lambda: TorchEngine(fold_norms(model, input_size), config),
-        "eager": lambda: TorchEngine(fold_norms(model, input_size), config),
-        "compile": lambda: TorchEngine(fold_norms(model, input_size), config, compiled=True),
+        "auto": lambda: TorchEngine(fold_norms(model, input_size), input_size, config),
+        "eager": lambda: TorchEngine(fold_norms(model, input_size), input_size, config),
+        "compile": lambda: TorchEngine(fold_norms(model, input_size), input_size, config, compiled=True),
         "openvino": lambda: OpenVinoEngine(fold_norms(model, input_size), input_size, config),
         "onnxruntime": lambda: OnnxRuntimeEngine(fold_norms(model, input_size), input_size, config),
     }
@@ -108,7 +108,7 @@ def _require_agreement(engine: Engine, model: nn.Module, input_size: Sequence[in
     """Hold the engine's scores of two images of noise against the network's own in float32."""
     noise = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
     config = EngineConfig(precision="float32", batch_size=2, thread_count=engine.about.threads)
-    expected = TorchEngine(fold_norms(model, input_size), config)(noise)
+    expected = TorchEngine(fold_norms(model, input_size), input_size, config)(noise)
     try:
         apart = float(np.abs(engine(noise) - expected).max())
     except LenextError:

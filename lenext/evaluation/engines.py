@@ -1,13 +1,13 @@
 """Engines: a trained network made ready to predict and nothing else; here those that torch itself runs.
 
-An engine works on a copy: batch norms are folded away, maps lie channels last, and every core works unless told
-otherwise. The user's network stays as it is.
+An engine works on a copy: batch norms are folded away, maps lie channels last, filters as the processor wants them,
+and every core works unless told otherwise. The user's network stays as it is.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lenext.device import Precision, SpeedPlan, candidate_plans, keep_memory, threads
 from lenext.errors import DataError
+from lenext.evaluation.packing import pack_convolutions
 from lenext.evaluation.scoring import full_precision
 from lenext.exporting.fold import Folded
 
@@ -96,7 +97,9 @@ class Engine(ABC):
 class TorchEngine(Engine):
     """The folded network in torch, eager or compiled for batches of one size."""
 
-    def __init__(self, folded: Folded, config: EngineConfig, *, compiled: bool = False) -> None:
+    def __init__(
+        self, folded: Folded, input_size: Sequence[int], config: EngineConfig, *, compiled: bool = False
+    ) -> None:
         keep_memory()
         plan = config.plan()
         super().__init__(
@@ -114,9 +117,11 @@ class TorchEngine(Engine):
         self._multiple = config.batch_size if compiled else min(_MULTIPLE, config.batch_size)
         network = _placed(folded.model, plan)
         self._network: Callable[[Tensor], Tensor] | None = network
-        if compiled:  # freezing lets the compiler lay the weights out once
-            options: dict[str, Any] = {"freezing": True} if plan.device == "cpu" else {}
-            self._network = torch.compile(network, fullgraph=True, dynamic=False, options=options)
+        if plan.device == "cpu" and plan.precision == "float32" and not compiled:
+            pack_convolutions(network, (config.batch_size, *input_size))
+        if compiled:
+            compiled_network = torch.compile(network, fullgraph=True, dynamic=False)
+            self._network = _frozen(compiled_network) if plan.device == "cpu" else compiled_network
 
     def stream(self, batches: Iterable[Tensor]) -> Iterator[Scores]:
         """Yield the scores of each batch as it is done."""
@@ -148,6 +153,15 @@ def pad_batch(images: Tensor, count: int) -> Tensor:
     """Repeat the last of N images (N, C, H, W) until there are `count`."""
     missing = count - len(images)
     return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
+
+
+def _frozen(compiled: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Compile with weights as constants: they are laid out once, and activations and sums join the convolutions.
+
+    The tracer asks the process's settings, not those of one call of torch.compile, whether parameters are constants.
+    """
+    freezing = torch._inductor.config.patch(freezing=True)
+    return freezing(compiled)  # type: ignore[no-any-return]
 
 
 def _placed(network: nn.Module, plan: SpeedPlan) -> nn.Module:

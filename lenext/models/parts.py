@@ -31,7 +31,10 @@ def local_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: floa
     x: (N, C, H, W). The sum runs over `size` channels at the same place; `alpha` multiplies the sum itself, as
     in the paper, and not its mean, as in torch and Caffe. Returns (N, C, H, W).
     """
-    return F.local_response_norm(x, size, alpha=alpha * size, beta=beta, k=k)
+    # F.local_response_norm in the same steps, but it writes the batch's size down, which then is a constant of ONNX
+    padded = F.pad((x * x).unsqueeze(1), (0, 0, 0, 0, size // 2, (size - 1) // 2))
+    mean = F.avg_pool3d(padded, (size, 1, 1), stride=1).squeeze(1)
+    return x / (alpha * size * mean + k).pow(beta)
 
 
 class LocalResponseNorm(nn.Module):

@@ -10,9 +10,11 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lenext.errors import WeightsError
 from lenext.exporting.onnx import INPUT, OUTPUT, onnx_bytes, write_onnx
+from lenext.models.parts import LocalResponseNorm
 from lenext.papers import FAMILIES
 
 from ..models.test_every_family import awake, digits
@@ -54,6 +56,13 @@ def test_the_reference_evaluator_of_onnx_finds_lenets_scores() -> None:
     with torch.no_grad():
         expected = model(images[:2]).numpy()
     np.testing.assert_allclose(program.run(None, {INPUT: images[:2].numpy()})[0], expected, rtol=1e-4)
+
+
+def test_a_response_norm_takes_another_number_of_images_than_it_was_written_with() -> None:
+    images = torch.randn(3, 7, 4, 5, generator=torch.Generator().manual_seed(0))
+    session = onnxruntime.InferenceSession(onnx_bytes(LocalResponseNorm(), (7, 4, 5)))
+    expected = F.local_response_norm(images, 5, alpha=5e-4, beta=0.75, k=2.0)
+    np.testing.assert_allclose(session.run([OUTPUT], {INPUT: images.numpy()})[0], expected, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,0 +1,92 @@
+"""Packed convolutions on real images. Oracle: torch's own convolution and activation, which they replace."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lenext.evaluation.packing import PackedConvolution, pack_convolutions
+from lenext.exporting.fold import fold_norms
+from lenext.models.catalog import build
+from lenext.papers import FAMILIES
+
+from ..models.test_every_family import awake, digits
+
+
+def packed(model: nn.Module, images: Tensor) -> nn.Module:
+    twin = copy.deepcopy(model).eval().requires_grad_(False)
+    twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pack_convolutions(twin, tuple(images.shape))
+    return twin
+
+
+def largest_difference(family: str) -> float:
+    """Of scores, of 1 + the largest score; of as many images as it was packed for, and of other numbers."""
+    model = awake(family).eval()
+    images, _ = digits(model)
+    twin = packed(model, images[:2])
+    assert any(isinstance(module, PackedConvolution) for module in twin.modules())
+    with torch.inference_mode():
+        expected = model(images)
+        found = [twin(images[:count].to(memory_format=torch.channels_last)) for count in (1, 2, len(images))]
+    apart = max(float((one - expected[: len(one)]).abs().max()) for one in found)
+    return apart / (1 + float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("family", ["resnet", "mobilenetv2", "mobilenetv3", "efficientnet", "wrn", "convnext"])
+def test_the_packed_network_is_the_same_function(family: str) -> None:
+    assert largest_difference(family) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_packed_network_is_the_same_function_in_every_family(family: str) -> None:
+    assert largest_difference(family) < 1e-5
+
+
+class Odd(nn.Module):
+    """Convolutions that take their activation in, or must not, each for a reason of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.simple, self.relu1 = nn.Conv2d(3, 4, 3, stride=2, padding=1, groups=1, bias=False), nn.ReLU()
+        self.read_twice, self.relu2 = nn.Conv2d(4, 4, 1), nn.ReLU()
+        self.run_twice = nn.Conv2d(4, 4, 3, padding=1)
+        self.reflecting, self.relu3 = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.ReLU()
+        self.same, self.relu4 = nn.Conv2d(4, 4, 3, padding="same"), nn.ReLU()
+        self.shared_act, self.act = nn.Conv2d(4, 8, 3, dilation=2, padding=2, groups=2), nn.SiLU()
+        self.exact = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu1(self.simple(x))
+        y = self.read_twice(x)
+        x = self.relu2(y) + y
+        x = self.run_twice(F.relu(self.run_twice(x)))
+        x = self.relu4(self.same(self.relu3(self.reflecting(x))))
+        out: Tensor = self.exact(self.act(self.act(self.shared_act(x))))
+        return out
+
+
+def test_an_activation_stays_where_its_convolution_is_read_twice_or_it_is_shared() -> None:
+    torch.manual_seed(0)
+    model, images = Odd().eval(), torch.randn(2, 3, 9, 9)
+    twin = packed(model, images)
+    of_kind = {name: type(module) for name, module in twin.named_modules() if name}
+    assert {name for name, kind in of_kind.items() if kind is PackedConvolution} == {
+        "simple",
+        "read_twice",
+        "shared_act",
+    }
+    assert {name for name, kind in of_kind.items() if kind is nn.Identity} == {"relu1"}
+    with torch.inference_mode():
+        torch.testing.assert_close(twin(images), model(images))
+
+
+def test_mobilenet_v2s_convolutions_take_all_its_activations_in() -> None:
+    # Sandler et al. 2018, table 2: of 52 convolutions those that project, one of each of 17 blocks, are linear
+    model = fold_norms(build("mobilenetv2_100"), (3, 64, 64)).model
+    pack_convolutions(model, (1, 3, 64, 64))
+    kinds = [type(module) for module in model.modules()]
+    assert (kinds.count(PackedConvolution), kinds.count(nn.Conv2d), kinds.count(nn.ReLU6)) == (52, 0, 0)
