@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,11 +20,12 @@ from torch import Tensor
 
 from lenext.data.decode import decoder_versions
 from lenext.data.files import FileStore
-from lenext.data.pixels import PIXELS, PixelFile
+from lenext.data.pixels import ALIGNED, PIXELS, PixelFile
 from lenext.data.store import CachedStore, Store
 
 FOLDER = "decoded"
 LOCK = "lock"
+CLAIM = "claim"  # the bytes that the processes in a cache may let it grow to
 
 _FORMAT = 1
 _log = logging.getLogger(__name__)  # stderr, unless the program that uses lenext has said otherwise
@@ -84,7 +85,11 @@ def keep_decoded(store: FileStore, *, memory: int, disk: int, home: Path) -> Sto
     folder = home / FOLDER / _key(store)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return DiskStore(store, folder, limit=_make_room(folder, wanted, disk), memory=memory)
+        with _locked(folder.parent):  # two that begin at once do not both take what is left
+            limit = _make_room(folder, wanted, disk)
+            kept = DiskStore(store, folder, limit=limit, memory=memory)
+            (folder / CLAIM).write_text(str(min(limit, wanted + ALIGNED * len(store))))
+        return kept
     except OSError as error:
         _say("no decoded images are kept on the disk", error.strerror or str(error))
         return CachedStore(store, memory)
@@ -99,11 +104,11 @@ def _key(store: FileStore) -> str:
 def _make_room(folder: Path, wanted: int, budget: int) -> int:
     """Remove other caches, the one that was used last at the end, until `wanted` bytes fit; return how many may be had.
 
-    One that a process uses stays, and counts as it is now.
+    One that a process uses stays, and counts as what it may grow to.
     """
     for left in folder.parent.glob(".*.gone"):
         shutil.rmtree(left, ignore_errors=True)
-    sizes = {path: _size(path) for path in folder.parent.iterdir() if path != folder and (path / LOCK).is_file()}
+    sizes = {path: _claimed(path) for path in folder.parent.iterdir() if path != folder and (path / LOCK).is_file()}
     for path in sorted(sizes, key=_last_used):
         if sum(sizes.values()) + wanted <= budget:
             break
@@ -125,10 +130,31 @@ def _enter(folder: Path) -> BinaryIO:
                 return lock
 
 
+@contextlib.contextmanager
+def _locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Hold a file's or a folder's lock inside the block; with LOCK_NB it is an OSError where another holds it."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(file, how)
+        yield
+    finally:
+        os.close(file)
+
+
+def _claimed(folder: Path) -> int:
+    """Bytes that a cache takes or, while a process uses it, may come to take."""
+    try:
+        with _locked(folder / LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return _size(folder)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            return max(_size(folder), int((folder / CLAIM).read_text()))
+        return _size(folder)
+
+
 def _remove_unused(folder: Path) -> bool:
     """Remove a cache that no process has entered; tell whether it went."""
-    with contextlib.suppress(OSError), (folder / LOCK).open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with contextlib.suppress(OSError), _locked(folder / LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
         gone = folder.with_name(f".{folder.name}.{os.getpid()}.gone")
         folder.rename(gone)  # at once: a killed process leaves no half of a cache under its name
         shutil.rmtree(gone, ignore_errors=True)

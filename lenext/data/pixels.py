@@ -24,7 +24,7 @@ TABLE = "table"
 
 _ENTRY = struct.Struct("<QIII")  # offset, height, width, checksum of the pixels
 _WIDTH = _ENTRY.size + 4  # and the CRC-32 of all that
-_ALIGNED = 64  # bytes: a line of a processor's cache
+ALIGNED = 64  # bytes: a line of a processor's cache
 _PAGE = 4096  # bytes: what a disk loses, it loses by the page
 
 
@@ -73,7 +73,7 @@ class PixelFile:
                 fcntl.flock(self._pixels, fcntl.LOCK_UN)
 
     def _append(self, row: int, image: Tensor, pixels: npt.NDArray[np.uint8], limit: int) -> bool:
-        offset = -(-self.size // _ALIGNED) * _ALIGNED
+        offset = -(-self.size // ALIGNED) * ALIGNED
         if offset + pixels.size > limit:
             return False
         os.ftruncate(self._pixels.fileno(), offset + pixels.size)

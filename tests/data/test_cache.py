@@ -234,6 +234,17 @@ def test_the_cache_unused_for_longest_makes_room_but_none_in_use(tmp_path: Path)
     assert same(read_all(open_ones[0]), read_all(stores[0]))
 
 
+def test_two_caches_that_grow_at_once_keep_to_the_budget_together(tmp_path: Path) -> None:
+    stores = [photos(tmp_path / f"photos{seed}", seed=seed) for seed in range(2)]
+    budget = stores[0].decoded_bytes() + COUNT * 64 + stores[1].decoded_bytes() // 2
+    kept = [keep_decoded(store, memory=0, disk=budget, home=tmp_path) for store in stores]  # both are empty yet
+    for mine, store in reversed(list(zip(kept, stores, strict=True))):
+        assert same(read_all(mine), read_all(store))
+    sizes = sorted(path.stat().st_size for path in (tmp_path / "decoded").glob("*/pixels"))
+    assert sum(sizes) <= budget
+    assert sizes[1] >= stores[0].decoded_bytes()  # who came first has all that it needs
+
+
 @pytest.mark.parametrize("why", ["the disk is full", "the budget is used up"])
 def test_where_there_is_no_room_training_goes_on_and_it_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, why: str
