@@ -22,7 +22,7 @@ from lenext.experiment.opening import Beginning
 from lenext.experiment.progression import mean_area
 from lenext.experiment.session import card_of, enough_memory, is_validated, steps_of_an_epoch, total_steps
 from lenext.models.parts import DropPath
-from lenext.training.loop import TrainState, forward, train_epoch
+from lenext.training.loop import TrainState, forward, pieces, train_epoch
 from lenext.training.optim import state_copies
 from lenext.training.planning import follow_plan
 
@@ -130,7 +130,7 @@ def measure_pace(beginning: Beginning) -> Pace:
 
 
 def training_bytes(beginning: Beginning) -> int:
-    """Bytes of weights, gradients, optimiser state, average, a batch, and what its forward pass keeps for backward."""
+    """Bytes of weights, gradients, optimiser state, average, a batch, and what a forward pass keeps for backward."""
     state, config = copy.deepcopy(beginning.state), beginning.experiment.training
     kept: dict[int, int] = {}
 
@@ -145,7 +145,8 @@ def training_bytes(beginning: Beginning) -> int:
     batch = next(_batches(beginning))
     own = [*state.objective.parameters(), *state.objective.buffers()]
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outcome, _ = forward(state.objective.train(), batch, beginning.plan)
+        piece = next(pieces(batch, beginning.plan.micro_batch))
+        outcome, _ = forward(state.objective.train(), piece, beginning.plan)
     for tensor in own:
         kept.pop(tensor.untyped_storage().data_ptr(), None)
     del outcome

@@ -136,6 +136,13 @@ def test_memory_is_that_of_a_batch_that_drops_no_branch() -> None:
     assert training_bytes(begin_digits(model="stochdepth_resnet_20")) == training_bytes(begin_digits(model="resnet20"))
 
 
+def test_a_pass_of_fewer_images_keeps_their_maps_alone() -> None:
+    settings = ["training.batch_size=48", "training.micro_batch=16"]
+    parts = training_bytes(begin_digits(*settings, model="lenet5_relu", size=28))
+    sixteen = training_bytes(begin_digits("training.batch_size=16", model="lenet5_relu", size=28))
+    assert parts - sixteen == 32 * (4 * 28 * 28 + 8)  # the other images of the batch, and their classes
+
+
 def test_bytes_grow_linearly_with_the_batch() -> None:
     found = [training_bytes(begin_digits(f"training.batch_size={size}")) for size in (16, 32, 48)]
     assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=1e-3)
