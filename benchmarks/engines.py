@@ -80,7 +80,7 @@ def compare(setting: Setting, engines: list[EngineName], turns: int) -> None:
     for engine in engines:
         arm = Arm(ours, setting, engine)
         arms[f"lenext {arm.about}"] = arm
-    count = 2 * setting.batch if setting.batch > 1 else 1  # a stream of two batches
+    count = 2 * setting.batch if setting.batch > 1 else 16  # a stream of two batches, or one image after the other
     took = [{name: arm(0, count)[0] for name, arm in arms.items()} for _ in range(turns + 2)][2:]
     print(f"\n{setting.name}, batches of {setting.batch}")
     for name, arm in arms.items():

@@ -1,7 +1,7 @@
 """Training steps a second: the plain loop, timm's network at its documented best, and lenext's plan, in turn.
 
-Every arm makes the same update of the same images (forward, cross-entropy, backward, SGD with momentum), on all cores,
-in a process of its own, of which one works at a time; beside its speed stands the peak of its resident memory.
+Every arm (benchmarks/arms.py) makes the same update of the same images (forward, cross-entropy, backward, SGD with
+momentum) on all cores; beside its speed stands the peak of its resident memory.
 Plain: float32, images in order, nothing compiled. timm: channels last, bf16 where the processor multiplies it, compiled
 with --compiled. lenext: what the speed plan chose. The ratio of two arms is that of neighbouring turns; its interval is
 the bootstrap's 95 % of the median. Peak: of the matrix products of this machine, in the plan's precision.
@@ -11,19 +11,16 @@ python -m benchmarks.training_speed [NETWORK ...] [--runs 7] [--compiled] [--bat
 """
 
 import argparse
-import multiprocessing
-import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.arms import Arm, Step
 from benchmarks.cost_networks import image_of
 from lenext.cli.output import table
 from lenext.costs.latency import measure_peaks
@@ -45,7 +42,6 @@ ENDLESS = 10**6  # updates: long enough for compiling to be tried
 RATE = 0.01
 
 ARMS = ("plain", "timm", "lenext")
-Step = Callable[[], object]
 
 
 def torch_step(network: nn.Module, batch: Batch, *, last: bool, half: bool, compiled: bool) -> Step:
@@ -65,7 +61,7 @@ def torch_step(network: nn.Module, batch: Batch, *, last: bool, half: bool, comp
     return step
 
 
-def lenext_step(name: str, batch: Batch, *, compiled: bool) -> tuple[Step, str, float]:
+def lenext_step(name: str, batch: Batch, *, compiled: bool) -> tuple[Step, tuple[str, float]]:
     """An update as `lenext train` makes it, the plan in words, and the plan's peak in operations a second."""
     config = TrainingConfig(
         batch_size=len(batch.targets),
@@ -82,31 +78,21 @@ def lenext_step(name: str, batch: Batch, *, compiled: bool) -> tuple[Step, str, 
         with threads(choice.plan.threads):
             update(state, [batch], config, RATE, seed=0, plan=choice.plan)
 
-    return step, str(choice.plan), measure_peaks(choice.plan).flops
+    peak = max(measure_peaks(choice.plan).flops for _ in range(3))  # of a machine that others use, too
+    return step, (str(choice.plan), peak)
 
 
-def make_step(arm: str, name: str, batch: Batch, *, compiled: bool) -> tuple[Step, str, float]:
+def make_step(arm: str, name: str, batch_size: int, compiled: bool) -> tuple[Step, tuple[str, float]]:
     """The step of one arm, and of lenext's its plan in words and that plan's peak."""
+    images, targets = torch.rand(batch_size, *image_of(name)), torch.randint(0, 10, (batch_size,))
+    batch = Batch(images, targets, np.arange(batch_size))
     if arm == "lenext":
         return lenext_step(name, batch, compiled=compiled)
     if arm == "plain":
-        return torch_step(build(name), batch, last=False, half=False, compiled=False), "", 0.0
+        return torch_step(build(name), batch, last=False, half=False, compiled=False), ("", 0.0)
     half = candidate_plans()[0].precision == "bf16"
     peer = make_peer("timm", load_papers()[name].timm or "")
-    return torch_step(peer, batch, last=True, half=half, compiled=compiled), "", 0.0
-
-
-def serve(arm: str, name: str, batch_size: int, compiled: bool, asked: Connection) -> None:
-    """In a process of its own: tell the plan and its peak, then take a step whenever asked, and tell its seconds."""
-    torch.set_num_threads(cores())
-    torch.manual_seed(0)
-    images, targets = torch.rand(batch_size, *image_of(name)), torch.randint(0, 10, (batch_size,))
-    step, *about = make_step(arm, name, Batch(images, targets, np.arange(batch_size)), compiled=compiled)
-    asked.send(about)
-    while asked.recv():
-        start = time.perf_counter()
-        step()
-        asked.send((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
+    return torch_step(peer, batch, last=True, half=half, compiled=compiled), ("", 0.0)
 
 
 def interval(ratios: list[float]) -> str:
@@ -117,27 +103,17 @@ def interval(ratios: list[float]) -> str:
 
 
 def measured(name: str, batch_size: int, runs: int, *, compiled: bool) -> tuple[str, ...]:
-    context, abouts = multiprocessing.get_context("spawn"), dict[str, tuple[str, float]]()
-    ends: dict[str, Connection] = {}
-    for arm in ("plain", "timm", "lenext") if load_papers()[name].timm else ("plain", "lenext"):
-        ends[arm], theirs = context.Pipe()
-        context.Process(target=serve, args=(arm, name, batch_size, compiled, theirs), daemon=True).start()
-        abouts[arm] = ends[arm].recv()  # before the next begins: what is timed here is timed alone
-    turns = [{arm: _ask(end) for arm, end in ends.items()} for _ in range(runs + 2)][2:]
-    for end in ends.values():
-        end.send(False)
-    speed = {arm: batch_size / statistics.median(turn[arm][0] for turn in turns) for arm in ends}
+    asked = ("plain", "timm", "lenext") if load_papers()[name].timm else ("plain", "lenext")
+    arms = {arm: Arm(make_step, arm, name, batch_size, compiled) for arm in asked}
+    turns = [{arm: step()[0] for arm, step in arms.items()} for _ in range(runs + 2)][2:]
+    speed = {arm: batch_size / statistics.median(turn[arm] for turn in turns) for arm in arms}
     macs = count_cost(build(name), image_of(name), train=True).training_macs or 0
-    plan, peak = abouts["lenext"]
-    cells = [f"{speed[arm]:.1f} ({turns[-1][arm][1]:.1f})" if arm in ends else "-" for arm in ARMS]
-    ratios = [interval([turn[a][0] / turn["lenext"][0] for turn in turns]) if a in ends else "-" for a in ARMS[:2]]
+    plan, peak = arms["lenext"].about
+    cells = [f"{speed[arm]:.1f} ({arms[arm].peak:.1f})" if arm in arms else "-" for arm in ARMS]
+    ratios = [interval([turn[a] / turn["lenext"] for turn in turns]) if a in arms else "-" for a in ARMS[:2]]
+    for arm in arms.values():
+        arm.close()
     return name, str(batch_size), *cells, *ratios, f"{100 * 2 * macs * speed['lenext'] / peak:.0f} %", plan
-
-
-def _ask(end: Connection) -> tuple[float, float]:
-    end.send(True)
-    seconds, peak = end.recv()
-    return seconds, peak
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ class DataConfig:
     others at most, each class its share, 0 for all. split_seed: which ones are held out, and which are taken. fit: of
     images that are not square; auto is crop, or what the weights that training begins from were trained with. workers:
     threads that prepare batches ahead, -1 for one a core where images are files, none where they are in memory. cache:
-    MiB of decoded images that stay in memory. disk_cache: MiB of the disk for those of sets that do not fit there, of
-    all sets together, 0 for none; home: the folder for them, ~/.cache/lenext where it is "".
+    MiB of decoded images that stay in memory, of each process. disk_cache: MiB of the disk for those of sets that do
+    not fit there, of all sets together, 0 for none; home: the folder for them, ~/.cache/lenext where it is "".
     """
 
     name: str

@@ -70,7 +70,7 @@ def choose_plan(objective: Objective, batch: Batch, config: TrainingConfig, upda
         raise UsageError(
             f"cannot pass {config.micro_batch} images at a time",
             why="batch normalisation looks at the whole batch, and parts of it would change the result",
-            advice=f"--set training.batch_size={config.micro_batch} and training.accumulate, which say so",
+            advice="--set training.micro_batch=0, or a smaller training.batch_size and training.accumulate",
         )
     if config.threads:
         return Choice(plan=usual)
@@ -149,7 +149,8 @@ class _Trials:
         """Time the plan and the best so far in turn: a machine that others use, too, is now faster and now slower."""
         self._pass(plan, sample)  # warms up
         turns = [(self._pass(plan, sample), self._pass(self.best, sample)) for _ in range(PASSES)]
-        ratio = statistics.median(its / best for its, best in turns)
+        typical = statistics.median(its / best for its, best in turns)
+        ratio = max(typical, min(its for its, _ in turns) / min(best for _, best in turns))  # noise seldom favours both
         self.seconds[plan] = ratio * self.seconds[self.best]
         if ratio < 1 - GAIN:
             self.best = plan
