@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from lenext.exporting.fold import replace_modules
 from lenext.exporting.watching import Run, watch
 
-# Activations that oneDNN computes on what a convolution has just made, and its numbers for them
-_ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
-    nn.ReLU: ("relu", []),
-    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
-    nn.SiLU: ("swish", []),
-    nn.Hardswish: ("hardswish", []),
+# Activations that oneDNN computes on what a convolution has just made: its name, numbers and algorithm of each
+_ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float], str]] = {
+    nn.ReLU: ("relu", [], ""),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0], ""),
+    nn.SiLU: ("swish", [], ""),
+    nn.Hardswish: ("hardswish", [], ""),
+    nn.GELU: ("gelu", [], "none"),  # by the error function
 }
 
 
@@ -26,13 +27,17 @@ def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> None:
     """
     if not torch.backends.mkldnn.is_available():
         return
-    for run in watch(model, images[1:], lambda module: type(module) in _ACTIVATIONS):
+    for run in watch(model, images[1:], _can_be_joined):
         layer = run.layer
         if type(layer) is not nn.Conv2d or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             continue
         replace_modules(model, {layer: PackedConvolution(layer, run, images[0])})
         if run.follower is not None:
             replace_modules(model, {run.follower: nn.Identity()})
+
+
+def _can_be_joined(module: nn.Module) -> bool:
+    return type(module) in _ACTIVATIONS and getattr(module, "approximate", "none") == "none"
 
 
 class PackedConvolution(nn.Conv2d):
@@ -46,12 +51,12 @@ class PackedConvolution(nn.Conv2d):
         assert not isinstance(layer.padding, str)
         self.weight, self.bias = layer.weight, layer.bias
         self._geometry = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
-        self._activation = _ACTIVATIONS[type(run.follower)] if run.follower is not None else ("none", [])
+        self._activation = _ACTIVATIONS[type(run.follower)] if run.follower is not None else ("none", [], "")
         size = [count, *run.size[1:]]
         self._filters = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, *self._geometry, size)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (as torch names it)
         """Convolve and activate."""
         operator = torch.ops.mkldnn._convolution_pointwise
-        out: Tensor = operator(input, self._filters, self.bias, *self._geometry, *self._activation, "")
+        out: Tensor = operator(input, self._filters, self.bias, *self._geometry, *self._activation)
         return out
