@@ -39,6 +39,7 @@ bench: $(TEST)/ready $(PEERS)/ready ## timings beside peers, of which docs/perfo
 	$(TEST)/bin/python -m benchmarks.photographs
 	$(TEST)/bin/python -m benchmarks.engines
 	$(TEST)/bin/python -m benchmarks.allocator
+	$(TEST)/bin/python -m benchmarks.where_time_goes
 	$(PEERS)/bin/python -m benchmarks.training_speed
 
 docs: $(BASE)/ready                ## the pages of docs/models and docs/recipes.md, from the package itself

@@ -41,12 +41,13 @@ def start_child(work: Callable[..., object], *arguments: Any) -> Any:
     return process
 
 
-def run_lenext(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
-    """Run a command of lenext in a folder, in a process of its own; return its results, then its words."""
+def run_words(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Run `lenext ...` or `python -c ...` in a folder, in a process of its own; return its results and its words."""
     with tempfile.TemporaryDirectory() as files:
         streams = (Path(files) / "out", Path(files) / "err")
         run_child(_command, list(words), folder, dict(environment), streams)
-        return "".join(stream.read_text(encoding="utf-8") for stream in streams)
+        out, err = (stream.read_text(encoding="utf-8") for stream in streams)
+        return out, err
 
 
 def _command(words: list[str], folder: Path, environment: dict[str, str], streams: tuple[Path, Path]) -> None:
@@ -54,7 +55,10 @@ def _command(words: list[str], folder: Path, environment: dict[str, str], stream
     os.environ.update(environment)
     for number, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
-    main(words)
+    if words[0] == "lenext":
+        main(words[1:])
+    else:
+        exec(words[2], {"__name__": "__main__"})
 
 
 def pipe() -> tuple[Any, Any]:

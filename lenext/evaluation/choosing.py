@@ -16,9 +16,9 @@ from lenext.evaluation.runtimes import OnnxRuntimeEngine, OpenVinoEngine
 from lenext.exporting.fold import fold_norms
 from lenext.extras import missing_modules, require_extra
 
-# Seconds that eager must have before it for another engine to pay: three times what preparing it costs (about 10 s for
-# a runtime, 30 s for a compiler), where it saves at least a third of eager's time.
-_PAYS: tuple[tuple[EngineName, float], ...] = (("openvino", 90.0), ("onnxruntime", 90.0), ("compile", 270.0))
+# Seconds that eager must have before it for another engine to pay: three times what preparing it costs (about 3 s for
+# a runtime, 15 s for a compiler), where it saves at least a tenth of eager's time (docs/performance.md).
+_PAYS: tuple[tuple[EngineName, float], ...] = (("openvino", 90.0), ("onnxruntime", 90.0), ("compile", 450.0))
 _EXTRAS: dict[EngineName, str] = {"openvino": "openvino", "onnxruntime": "onnx"}
 
 # How far an engine's scores may lie from those of the folded network in float32, of 1 + the largest of them: rounding,

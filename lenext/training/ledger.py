@@ -25,11 +25,15 @@ _DEAD = ("", "Z", "X")  # states of a process that has ended; the middle one is 
 
 @dataclass(frozen=True)
 class Loss:
-    """A rank that was lost: who it was, why as far as it is known, and the exit code that it told, else 6."""
+    """A rank that was lost: who it was, why as far as it is known, and the exit code that it told, else 6.
+
+    stuck: its number where it neither runs nor ends, and is to be ended.
+    """
 
     who: str
     why: str
     code: int = 6
+    stuck: int | None = None
 
 
 class SilenceError(Exception):
@@ -82,14 +86,20 @@ class Ledger:
             while not (found := self._told() or self._ended()) and time.monotonic() < deadline:
                 time.sleep(_TICK)
             if found := found or self._silent():
-                self._write("lost", [found.who, found.why, found.code])
-                return found
+                return self._agreed(found)
         return Loss("one of the ranks", "the connection to it was lost")
 
     def _told(self) -> Loss | None:
         """What another rank has found: it may have ended since, and be no culprit."""
         found = self._read("lost")
         return Loss(*found) if found else None
+
+    def _agreed(self, found: Loss) -> Loss:
+        """What the first rank has found holds for all; only then is who is stuck ended, whom others would find dead."""
+        first = self.store.compare_set("lost", "", json.dumps([found.who, found.why, found.code]))
+        if found.stuck is not None:
+            self._end_process(found.stuck)
+        return Loss(*json.loads(first))
 
     def _ended(self) -> Loss | None:
         """A rank that told why it ended, or else one of this machine that has ended or is stopped."""
@@ -102,8 +112,8 @@ class Ledger:
             if state in _DEAD:
                 return Loss(self._who(rank), "it was killed, or exited without a word")
             if state == "T":
-                self._end_process(rank)
-                return Loss(self._who(rank), f"it was stopped, and the others waited {self.limit:g} s for it")
+                why = f"it was stopped, and the others waited {self.limit:g} s for it"
+                return Loss(self._who(rank), why, stuck=rank)
         return None
 
     def _silent(self) -> Loss | None:
@@ -111,9 +121,8 @@ class Ledger:
         for rank in range(self.world):
             if rank != self.rank and not self._read(f"waits/{rank}"):
                 here = self._state(rank) != "?"
-                self._end_process(rank)
                 why = f"the others waited {self.limit:g} s for it" if here else "it no longer answers"
-                return Loss(self._who(rank), why)
+                return Loss(self._who(rank), why, stuck=rank)
         return None
 
     def _who(self, rank: int) -> str:

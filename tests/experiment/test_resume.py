@@ -51,7 +51,7 @@ Fresh = Callable[..., Path]
 Whole = Callable[[Path], Path]
 
 EVERY_STEP, NEVER = "training.save_seconds=0", "training.save_seconds=1e9"
-SEEDED = sorted({BATCHES, *np.random.default_rng(0).integers(1, STEPS + 1, 4).tolist()})  # an epoch's last among them
+SEEDED = sorted({BATCHES, *np.random.default_rng(0).integers(1, STEPS + 1, 2).tolist()})  # an epoch's last among them
 
 
 # --- in one process -------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def _train_and_die(run: Path, moment: int) -> None:
     finish(resume(run))
 
 
-@pytest.mark.parametrize("moment", [1, 2, 5, 40, 97, 180, 251])
+@pytest.mark.parametrize("moment", [1, 5, 97, 251])
 def test_process_killed_at_a_change_of_a_file_ends_in_the_same_bits(
     fresh: Fresh, uninterrupted: Whole, tmp_path: Path, moment: int
 ) -> None:

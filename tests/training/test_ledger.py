@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from lenext.errors import DataError
-from lenext.training.ledger import Ledger, Loss, SilenceError
+from lenext.training.ledger import Ledger, Loss, SilenceError, _process
 
 
 def ledgers(world: int, patience: float = 10.0) -> list[Ledger]:
@@ -19,9 +20,9 @@ def ledgers(world: int, patience: float = 10.0) -> list[Ledger]:
     return [Ledger(store, rank, world, 0.2, patience) for rank in range(world)]
 
 
-def enter_as(ledger: Ledger, pid: int) -> None:
+def enter_as(ledger: Ledger, pid: int, born: str = "1") -> None:
     """Write the rank down as another process of this machine."""
-    ledger.store.set(f"rank/{ledger.rank}", f'{{"host": "{platform.node()}", "pid": {pid}, "born": "1"}}')
+    ledger.store.set(f"rank/{ledger.rank}", f'{{"host": "{platform.node()}", "pid": {pid}, "born": "{born}"}}')
 
 
 def ended_process() -> int:
@@ -54,6 +55,18 @@ def test_survivors_name_the_same_rank_and_not_each_other() -> None:
     found = survivor.find_lost()
     assert found.who.startswith("rank 1 of 3 (pid ")
     assert other.find_lost() == found  # though the first survivor has ended by now
+
+
+def test_who_finds_the_stuck_rank_ended_by_another_says_what_that_one_says() -> None:
+    survivor, culprit, other = ledgers(3)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        enter_as(culprit, process.pid, _process(process.pid)[1])
+        found = survivor.find_lost()
+        assert process.wait() == -signal.SIGKILL
+    assert found.why == "the others waited 0.2 s for it"
+    late = other._ended()
+    assert late is not None and late.why == "it was killed, or exited without a word"
+    assert other._agreed(late) == found
 
 
 def test_a_process_that_was_born_at_another_time_is_not_the_rank() -> None:

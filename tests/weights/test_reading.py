@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lenext.errors import WeightsError
 from lenext.weights.reading import read_tensors
+from lenext.weights.sandbox import find_tensors
 
 TENSORS = {"conv.weight": torch.arange(24.0).view(2, 3, 2, 2), "bn.num_batches_tracked": torch.tensor(3)}
 
@@ -30,12 +31,15 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
         {"state_dict": TENSORS, "epoch": 3, "optimizer": {"lr": 0.1}},
         {"model": {f"module.{key}": value for key, value in TENSORS.items()}},
         {f"_orig_mod.{key}": value for key, value in TENSORS.items()},
-        {"model": TENSORS, "args": argparse.Namespace(lr=0.1)},
     ],
-    ids=["plain", "within a checkpoint", "of DataParallel", "of a compiled network", "beside its arguments"],
+    ids=["plain", "within a checkpoint", "of DataParallel", "of a compiled network"],
 )
-def test_tensors_are_found(tmp_path: Path, content: dict[str, Any]) -> None:
-    torch.save(content, tmp_path / "weights.pth")
+def test_tensors_are_found(content: dict[str, Any]) -> None:
+    assert same(find_tensors(content), TENSORS)
+
+
+def test_tensors_of_a_file_are_found_beside_the_arguments_of_its_program(tmp_path: Path) -> None:
+    torch.save({"model": TENSORS, "args": argparse.Namespace(lr=0.1)}, tmp_path / "weights.pth")
     assert same(read_tensors(tmp_path / "weights.pth"), TENSORS)
 
 
@@ -109,8 +113,13 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path, content: bytes, w
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state_dict": {}}], ids=["a list", "numbers", "nothing"])
-def test_files_without_named_tensors_are_refused(tmp_path: Path, content: Any) -> None:
-    torch.save(content, tmp_path / "weights.pth")
+def test_without_named_tensors_none_are_found(content: Any) -> None:
+    with pytest.raises(TypeError, match="no named tensors"):
+        find_tensors(content)
+
+
+def test_files_without_named_tensors_are_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "weights.pth")
     with pytest.raises(WeightsError, match="no named tensors"):
         read_tensors(tmp_path / "weights.pth")
 
