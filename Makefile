@@ -37,6 +37,7 @@ bench: $(TEST)/ready $(PEERS)/ready ## timings beside peers, of which docs/perfo
 	$(TEST)/bin/python -m benchmarks.latency
 	$(TEST)/bin/python -m benchmarks.speed_plan
 	$(TEST)/bin/python -m benchmarks.photographs
+	$(TEST)/bin/python -m benchmarks.depthwise
 	$(TEST)/bin/python -m benchmarks.engines
 	$(TEST)/bin/python -m benchmarks.allocator
 	$(TEST)/bin/python -m benchmarks.where_time_goes

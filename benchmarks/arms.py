@@ -28,6 +28,7 @@ class Arm:
         context = multiprocessing.get_context("spawn")
         self._end, theirs = context.Pipe()
         context.Process(target=_serve, args=(theirs, make, told), daemon=True).start()
+        theirs.close()  # so that a maker that fails is an EOFError here
         self.about: Any = self._end.recv()
 
     def __call__(self, *given: Any) -> tuple[float, Any]:

@@ -35,6 +35,7 @@ from lenext.models.catalog import build
 from lenext.predictions import softmax
 
 MODELS = "resnet18,resnet50,mobilenetv2_100,convnext_tiny"
+SINGLE = 16  # images, one after the other
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -70,7 +71,8 @@ def main() -> None:
             weights = Path(folder) / f"{name}.pt"
             torch.save(settled(build(name)).state_dict(), weights)
             for batch in (args.batch, 1):
-                setting = Setting(name, weights, max(args.images, batch), args.photos, args.precision, batch)
+                count = max(args.images, 2 * batch) if batch > 1 else SINGLE
+                setting = Setting(name, weights, count, args.photos, args.precision, batch)
                 compare(setting, args.engines.split(","), args.turns)
 
 
@@ -80,7 +82,7 @@ def compare(setting: Setting, engines: list[EngineName], turns: int) -> None:
     for engine in engines:
         arm = Arm(ours, setting, engine)
         arms[f"lenext {arm.about}"] = arm
-    count = 2 * setting.batch if setting.batch > 1 else 16  # a stream of two batches, or one image after the other
+    count = 2 * setting.batch if setting.batch > 1 else SINGLE  # a stream of two batches, or one image after the other
     took = [{name: arm(0, count)[0] for name, arm in arms.items()} for _ in range(turns + 2)][2:]
     print(f"\n{setting.name}, batches of {setting.batch}")
     for name, arm in arms.items():

@@ -137,6 +137,21 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     return found
 
 
+def decoding(folder: Path, divisor: int, count: int = 16) -> float:
+    """Seconds of the processor in which Pillow decodes one image at a scale; at 1/8 all is entropy decoding, nearly."""
+    paths = sorted(folder.rglob("*.jpg"))[:count]
+
+    def decode() -> None:
+        for path in paths:
+            image = Image.open(path)
+            if divisor > 1:
+                image.draft(None, (image.width // divisor, image.height // divisor))
+            image.load()
+
+    decode()
+    return statistics.median(spent(decode) for _ in range(5)) / len(paths)
+
+
 def step_seconds(rounds: int) -> float:
     """Seconds of the processor for an image of a training step of ResNet-18, the median."""
     model = build("resnet18", num_classes=1000).to(memory_format=torch.channels_last)
@@ -174,11 +189,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_mosaics(Path(folder), megapixels, count)
             found = measure(Path(folder), rounds)
+            scales = {f"1/{divisor}": 1e3 * decoding(Path(folder), divisor) for divisor in (1, 2, 4, 8)}
         peer, first, later = (1e3 * statistics.median(found[name]) / seen for name in ("peer", "first", "later"))
         print(
             f"{megapixels} MP  ms an image: peer {peer:.2f}, first epoch {first:.2f}, later {later:.3f}   times less: "
             f"first {ratio(found['peer'], found['first'])}, later {ratio(found['peer'], found['later'])}   "
-            f"of a step {later / step / 10:.2f} %"
+            f"of a step {later / step / 10:.2f} %   Pillow decodes at "
+            + ", ".join(f"{scale} in {ms:.2f}" for scale, ms in scales.items())
         )
 
 

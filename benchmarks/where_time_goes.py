@@ -1,8 +1,8 @@
 """Where the time of an update and of a pass forward goes, by kind of operator: python -m benchmarks.where_time_goes.
 
 Torch's profiler on an update of `lenext train` under the usual plan (every core, channels last), and on a batch of the
-engine eager; shares of the time of all operators, and how near the convolutions come to the machine's product of
-matrices. What is neither of the kinds is "other".
+engine eager; shares of the time of all operators, and how near the whole comes to the machine's product of matrices.
+What is of no kind is "other".
 """
 
 import argparse
@@ -31,6 +31,7 @@ from lenext.training.planning import follow_plan
 NETWORKS = ["resnet20", "resnet18", "resnet50", "mobilenetv2_100", "efficientnet_b0", "densenet121", "convnext_tiny"]
 KINDS = {  # the first whose words are in an operator's name
     "convolution": ("conv",),
+    "linear": ("addmm", "linear", "::mm"),
     "normalisation": ("norm",),
     "activation": ("relu", "clamp", "threshold", "silu", "gelu", "hardswish", "sigmoid", "hardtanh"),
     "update": ("foreach", "sgd", "zero_"),
@@ -92,7 +93,7 @@ def main() -> None:
     for name in told.networks:
         rows += measured(name, plan, peak, told.times)
     print(f"torch {torch.__version__}, {cores()} cores, peak {peak / 1e9:.0f} GFLOP/s")
-    print(table(rows, right=range(3, 11)))
+    print(table(rows, right=range(3, 12)))
 
 
 if __name__ == "__main__":

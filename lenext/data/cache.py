@@ -86,9 +86,10 @@ def keep_decoded(store: FileStore, *, memory: int, disk: int, home: Path) -> Sto
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder.parent):  # two that begin at once do not both take what is left
-            limit = _make_room(folder, wanted, disk)
+            limit, others = _make_room(folder, wanted, disk), _claimed(folder)
             kept = DiskStore(store, folder, limit=limit, memory=memory)
-            (folder / CLAIM).write_text(str(min(limit, wanted + ALIGNED * len(store))))
+            with contextlib.suppress(OSError):  # of a full disk, where a cache that is whole is read all the same
+                (folder / CLAIM).write_text(str(max(others, min(limit, wanted + ALIGNED * len(store)))))
         return kept
     except OSError as error:
         _say("no decoded images are kept on the disk", error.strerror or str(error))
@@ -114,8 +115,8 @@ def _make_room(folder: Path, wanted: int, budget: int) -> int:
             break
         if _remove_unused(path):
             del sizes[path]
-    free = shutil.disk_usage(folder.parent).free
-    return max(min(budget - sum(sizes.values()), _size(folder) + free // 2), 0)
+    free = shutil.disk_usage(folder.parent).free - sum(size - _size(path) for path, size in sizes.items())
+    return max(min(budget - sum(sizes.values()), _size(folder) + max(free, 0) // 2), 0)
 
 
 def _enter(folder: Path) -> BinaryIO:
@@ -133,7 +134,7 @@ def _enter(folder: Path) -> BinaryIO:
 @contextlib.contextmanager
 def _locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold a file's or a folder's lock inside the block; with LOCK_NB it is an OSError where another holds it."""
-    file = os.open(path, os.O_RDONLY)
+    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # a network's file system locks what is written
     try:
         fcntl.flock(file, how)
         yield

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from lenext.config import nearest
-from lenext.device import has_compiler
+from lenext.device import has_compiler, threads
 from lenext.errors import LenextError, MachineError, UsageError, WeightsError
 from lenext.evaluation.engines import ENGINES, Engine, EngineConfig, EngineName, TorchEngine
 from lenext.evaluation.runtimes import OnnxRuntimeEngine, OpenVinoEngine
+from lenext.evaluation.scoring import full_precision
 from lenext.exporting.fold import fold_norms
 from lenext.extras import missing_modules, require_extra
 
 # Seconds that eager must have before it for another engine to pay: three times what preparing it costs (about 3 s for
-# a runtime, 15 s for a compiler), where it saves at least a tenth of eager's time (docs/performance.md).
-_PAYS: tuple[tuple[EngineName, float], ...] = (("openvino", 90.0), ("onnxruntime", 90.0), ("compile", 450.0))
+# a runtime, 15 s for a compiler), where it saves at least a twentieth of eager's time (docs/performance.md).
+_PAYS: tuple[tuple[EngineName, float], ...] = (("openvino", 180.0), ("onnxruntime", 180.0), ("compile", 900.0))
 _EXTRAS: dict[EngineName, str] = {"openvino": "openvino", "onnxruntime": "onnx"}
 
 # How far an engine's scores may lie from those of the folded network in float32, of 1 + the largest of them: rounding,
@@ -40,6 +41,7 @@ def open_engine(model: nn.Module, input_size: Sequence[int], config: EngineConfi
         "openvino": lambda: OpenVinoEngine(fold_norms(model, input_size), input_size, config),
         "onnxruntime": lambda: OnnxRuntimeEngine(fold_norms(model, input_size), input_size, config),
     }
+    _require_numbers(model)
     engine = makers[config.name]()
     if config.name in ("compile", "openvino", "onnxruntime"):
         _require_agreement(engine, model, input_size)
@@ -104,11 +106,21 @@ def _is_at_hand(name: EngineName, precision: str) -> bool:
     return not missing_modules(_EXTRAS[name]) and (name == "openvino" or precision == "float32")
 
 
+def _require_numbers(model: nn.Module) -> None:
+    """Refuse weights that are no numbers, which an engine may hide: a ReLU joined to a convolution makes 0 of them."""
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise WeightsError(
+                "cannot predict with this network", why=f"some of its weights are no numbers: {name}", advice="train it"
+            )
+
+
 def _require_agreement(engine: Engine, model: nn.Module, input_size: Sequence[int]) -> None:
     """Hold the engine's scores of two images of noise against the network's own in float32."""
     noise = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
-    config = EngineConfig(precision="float32", batch_size=2, thread_count=engine.about.threads)
-    expected = TorchEngine(fold_norms(model, input_size), input_size, config)(noise)
+    network = fold_norms(model, input_size).model.cpu()
+    with full_precision(), threads(engine.about.threads), torch.inference_mode():
+        expected = network(noise).numpy()
     try:
         apart = float(np.abs(engine(noise) - expected).max())
     except LenextError:

@@ -22,14 +22,18 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float], str]] = {
 def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> None:
     """Replace in place each 2-D convolution of a float32 network in channels last that is to see `images` (N, C, H, W).
 
-    The function stays what it was, for any N. A convolution that runs twice, or pads with other than zeros, stays too,
-    and so does every one where torch was built without oneDNN.
+    The function stays what it was, for any N and finite numbers: a joined ReLU makes 0 of what is no number. A
+    convolution that runs twice, or pads with other than zeros, stays too, and so does every one where torch's compiler
+    joins none: without oneDNN, or with that of ARM.
     """
-    if not torch.backends.mkldnn.is_available():
+    onednn = torch.backends.mkldnn
+    if not (onednn.enabled and onednn.is_available()) or torch.ops.mkldnn._is_mkldnn_acl_supported():
         return
     for run in watch(model, images[1:], _can_be_joined):
         layer = run.layer
-        if type(layer) is not nn.Conv2d or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        if type(layer) is not nn.Conv2d or not run.called:
+            continue
+        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             continue
         replace_modules(model, {layer: PackedConvolution(layer, run, images[0])})
         if run.follower is not None:
@@ -47,13 +51,15 @@ class PackedConvolution(nn.Conv2d):
     """
 
     def __init__(self, layer: nn.Conv2d, run: Run, count: int) -> None:
-        super().__init__(layer.in_channels, layer.out_channels, 1, groups=layer.groups, device="meta")
         assert not isinstance(layer.padding, str)
+        super().__init__(layer.in_channels, layer.out_channels, 1, groups=layer.groups, device="meta")
+        self.kernel_size, self.stride = layer.kernel_size, layer.stride
+        self.padding, self.dilation = layer.padding, layer.dilation
         self.weight, self.bias = layer.weight, layer.bias
         self._geometry = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
         self._activation = _ACTIVATIONS[type(run.follower)] if run.follower is not None else ("none", [], "")
-        size = [count, *run.size[1:]]
-        self._filters = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, *self._geometry, size)
+        images = [count, *run.size[1:]]
+        self._filters = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, *self._geometry, images)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (as torch names it)
         """Convolve and activate."""

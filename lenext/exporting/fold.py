@@ -48,7 +48,7 @@ def fold_norms(model: nn.Module, input_size: Sequence[int]) -> Folded:
 def replace_modules(model: nn.Module, instead: dict[nn.Module, nn.Module]) -> None:
     """Put another module wherever one of these stands, under every name that it has."""
     for module in list(model.modules()):
-        for name, child in module.named_children():
+        for name, child in list(module._modules.items()):  # named_children() has each child once
             if child in instead:
                 setattr(module, name, instead[child])
 

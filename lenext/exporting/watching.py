@@ -17,10 +17,15 @@ _CALLS = (torch.conv1d, torch.conv2d, torch.conv3d, F.linear)  # F.conv2d is tor
 
 @dataclass(eq=False)
 class Run:
-    """One run of a layer. size: of its input. reads: how often its output was read. follower: the last that read it."""
+    """One run of a layer.
+
+    size: of its input. called: as a module, where it could also be a function that is given its weights. reads: how
+    often its output was read. follower: the last that read it.
+    """
 
     layer: Layer
     size: torch.Size
+    called: bool
     reads: int = 0
     follower: nn.Module | None = None
 
@@ -28,12 +33,17 @@ class Run:
 def watch(model: nn.Module, input_size: Sequence[int], is_follower: Callable[[nn.Module], bool]) -> list[Run]:
     """Run a model once on an image (C, H, W) of `input_size` and return each run of a layer that ran once, in order.
 
+    The model must be in evaluation mode, or its norms would learn from that image.
     A follower is one of the modules that `is_follower` names, where its input is a layer's output, nothing else reads
     that output, and it runs once: what a layer can take in and be the same function.
     """
     like = next(model.parameters(), torch.empty(0))
     watcher = _Watcher(model)
-    hooks = [one.register_forward_pre_hook(watcher.enter) for one in model.modules() if is_follower(one)]
+    hooks = [
+        one.register_forward_pre_hook(watcher.enter, with_kwargs=True)
+        for one in model.modules()
+        if isinstance(one, Layer) or is_follower(one)
+    ]
     try:
         with torch.no_grad(), watcher:
             scores = model(torch.zeros(1, *input_size, dtype=like.dtype, device=like.device))
@@ -53,6 +63,7 @@ class _Watcher(TorchFunctionMode):
         self._runs: list[Run] = []
         self._by_output = WeakTensorKeyDictionary()
         self._entered: Counter[nn.Module] = Counter()
+        self._calling: nn.Module | None = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -66,16 +77,21 @@ class _Watcher(TorchFunctionMode):
             layer = self._layers.get(id(arguments[1]))
             bias = arguments[2] if len(arguments) > 2 else None
             if layer is not None and bias is layer.bias:
-                run = Run(layer, arguments[0].shape)
+                run = Run(layer, arguments[0].shape, called=self._calling is layer)
+                self._calling = None
                 self._runs.append(run)
                 self._by_output[out] = run
         return out
 
-    def enter(self, module: nn.Module, given: tuple[Any, ...]) -> None:
-        """Note that a follower is about to read what it is given."""
+    def enter(self, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Note that a layer is about to run, or a follower to read what it is given."""
+        if isinstance(module, Layer):
+            self._calling = module
+            return
         self._entered[module] += 1
-        if (run := self._by_output.get(given[0])) is not None:
-            run.follower = module
+        for value in (*given, *named.values()):
+            if isinstance(value, Tensor) and (run := self._by_output.get(value)) is not None:
+                run.follower = module
 
     def count(self, values: Iterable[Any]) -> None:
         """Count a reading of each tensor among the values, and inside lists."""

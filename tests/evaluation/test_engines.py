@@ -193,6 +193,13 @@ def test_a_missing_extra_is_exit_6_with_the_pip_line(
     assert told.value.exit_code == 6
 
 
+def test_weights_that_are_no_numbers_are_refused_by_every_engine(small: Small) -> None:
+    small.conv.weight.data[0, 0, 1, 1] = float("nan")  # a ReLU joined to its convolution would make 0 of it
+    for name in PREPARED:
+        with pytest.raises(WeightsError, match=r"no numbers: conv\.weight"):
+            open_engine(small, (1, 8, 8), config(name))
+
+
 def test_a_missing_compiler_is_exit_6(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")  # where torch looks for one
     with pytest.raises(MachineError, match=r"no C\+\+ compiler"):

@@ -1,13 +1,11 @@
 """Packed convolutions on real images. Oracle: torch's own convolution and activation, which they replace."""
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lenext.evaluation.packing import PackedConvolution, pack_convolutions
+from lenext.evaluation.packing import _ACTIVATIONS, PackedConvolution, pack_convolutions
 from lenext.exporting.fold import fold_norms
 from lenext.models.catalog import build
 from lenext.papers import FAMILIES
@@ -16,7 +14,8 @@ from ..models.test_every_family import awake, digits
 
 
 def packed(model: nn.Module, images: Tensor) -> nn.Module:
-    twin = copy.deepcopy(model).eval().requires_grad_(False)
+    """The folded network, packed: folded, for else a norm stands between a convolution and its activation."""
+    twin = fold_norms(model, tuple(images.shape[1:])).model
     twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pack_convolutions(twin, tuple(images.shape))
     return twin
@@ -33,6 +32,17 @@ def largest_difference(family: str) -> float:
         found = [twin(images[:count].to(memory_format=torch.channels_last)) for count in (1, 2, len(images))]
     apart = max(float((one - expected[: len(one)]).abs().max()) for one in found)
     return apart / (1 + float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("act", [kind() for kind in _ACTIVATIONS], ids=lambda act: type(act).__name__)
+def test_a_joined_activation_is_torchs_own(act: nn.Module) -> None:
+    torch.manual_seed(0)
+    model, images = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2, padding=1), act), 20 * torch.randn(3, 3, 9, 8)
+    twin = packed(model, images)
+    assert isinstance(twin, nn.Sequential)
+    assert [type(module) for module in twin] == [PackedConvolution, nn.Identity]
+    with torch.inference_mode():
+        torch.testing.assert_close(twin(images), model(images))
 
 
 @pytest.mark.parametrize("family", ["resnet", "mobilenetv2", "mobilenetv3", "efficientnet", "wrn", "convnext"])
@@ -59,6 +69,9 @@ class Odd(nn.Module):
         self.shared_act, self.act = nn.Conv2d(4, 8, 3, dilation=2, padding=2, groups=2), nn.SiLU()
         self.project, self.exact = nn.Conv2d(8, 8, 1), nn.GELU()
         self.expand, self.near = nn.Conv2d(8, 8, 1), nn.GELU("tanh")
+        self.functional, self.relu5 = nn.Conv2d(8, 8, 1), nn.ReLU()
+        self.one = self.other = nn.Conv2d(8, 8, 3)
+        self.relu6 = self.last = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu1(self.simple(x))
@@ -67,7 +80,9 @@ class Odd(nn.Module):
         x = self.run_twice(F.relu(self.run_twice(x)))
         x = self.relu4(self.same(self.relu3(self.reflecting(x))))
         x = self.exact(self.project(self.act(self.act(self.shared_act(x)))))
-        out: Tensor = self.near(self.expand(x))
+        x = self.near(self.expand(x))
+        x = self.relu5(F.conv2d(x, self.functional.weight, self.functional.bias))
+        out: Tensor = self.last(self.other(F.pad(x, (self.other.kernel_size[0] // 2,) * 4)))
         return out
 
 
@@ -76,9 +91,10 @@ def test_an_activation_stays_where_its_convolution_is_read_twice_or_it_is_shared
     model, images = Odd().eval(), torch.randn(2, 3, 9, 9)
     twin = packed(model, images)
     of_kind = {name: type(module) for name, module in twin.named_modules() if name}
-    ready = {"simple", "read_twice", "shared_act", "project", "expand"}
+    ready = {"simple", "read_twice", "shared_act", "project", "expand", "one"}
     assert {name for name, kind in of_kind.items() if kind is PackedConvolution} == ready
-    assert {name for name, kind in of_kind.items() if kind is nn.Identity} == {"relu1", "exact"}
+    assert {name for name, kind in of_kind.items() if kind is nn.Identity} == {"relu1", "exact", "relu6"}
+    assert twin.one is twin.other
     with torch.inference_mode():
         torch.testing.assert_close(twin(images), model(images))
 

@@ -138,6 +138,26 @@ def test_a_norm_stays_where_its_layer_is_read_twice_run_twice_or_not_itself() ->
     assert largest_difference(model, images) < 1e-12
 
 
+class Renamed(nn.Module):
+    """Modules of two names, and called by the second, by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.first, self.bn = self.conv, self.norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(input=self.first(x))
+        return out
+
+
+def test_a_norm_goes_under_every_name_that_it_has() -> None:
+    model = lively(Renamed())
+    images = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert fold_norms(model, (3, 4, 4)).folded == ("norm",)
+    assert largest_difference(model, images) < 1e-12
+
+
 def test_the_users_network_stays_as_it_is_and_the_copy_learns_nothing() -> None:
     model = build("googlenet", num_classes=4)
     assert len(model.auxiliary)
