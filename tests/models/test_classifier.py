@@ -1,12 +1,14 @@
 """The chain of places, and what a network says to images that it does not take. Oracles: the network's own forward."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lenext.costs.meta import without_data
 from lenext.errors import UsageError
-from lenext.models.catalog import build, get_config, list_models
+from lenext.models.catalog import build, family_of, get_config, list_models
 from lenext.models.classifier import Classifier, NetworkConfig
 
 
@@ -15,10 +17,17 @@ class Unreachable(nn.Module):
         raise AssertionError("computed behind the last tap")
 
 
-LONG = {"resnet1202", "preact_resnet1001", "stochdepth_resnet_1202"}  # seconds each, and no other shape
+def first_of_each_size() -> list[Any]:
+    """Every network; those whose family has one of the same smallest size before them in `make slow`."""
+    seen, found = set[tuple[str, int]](), []
+    for name in list_models():
+        kind = (family_of(name), get_config(name).min_size)
+        found.append(pytest.param(name, marks=pytest.mark.slow if kind in seen else []))
+        seen.add(kind)
+    return found
 
 
-@pytest.mark.parametrize("name", [name for name in list_models() if name not in LONG])
+@pytest.mark.parametrize("name", first_of_each_size())
 def test_every_network_takes_its_smallest_size_in_any_classes_and_channels(name: str) -> None:
     """Its published size is asked in test_papers.py."""
     config = get_config(name)
