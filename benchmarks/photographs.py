@@ -3,9 +3,10 @@
 The work: files to random resized crops of 224 pixels, half of them mirrored, normalised, in batches of floats. Peer: a
 data set as torchvision's reference has it (Pillow decodes, cuts, scales and mirrors; torch makes floats), in torch's
 DataLoader without worker processes, which costs it nothing for sending. Ours: `lenext.data`, images kept on the disk;
-the first epoch counts from finding and digesting the files on, with an empty cache. Time is that of the processor, of
-all threads, an image. A ratio is of one round, in which all were measured in turn; the median of the rounds stands with
-the lowest and the highest. At last, the share of a training step of ResNet-18.
+the first epoch counts from finding and digesting the files on, with an empty cache. Each has a process of its own
+(benchmarks/arms.py), of one thread. Time is that of the processor, an image. A ratio is of one round, in which all were
+measured in turn; the median of the rounds stands with the lowest and the highest. At last, the share of a training step
+of ResNet-18.
 
 The images are mosaics of real photographs (scikit-image's, scikit-learn's), so that every part has their detail, as
 JPEGs of quality 90. `--quick` is for trying it.
@@ -30,6 +31,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.arms import Arm, Step
 from lenext.data.batches import Variation, train_batches
 from lenext.data.cache import keep_decoded
 from lenext.data.config import AugmentConfig
@@ -37,6 +39,7 @@ from lenext.data.files import open_files
 from lenext.data.ordering import plan
 from lenext.data.preprocessing import Preprocessing, decoded_side
 from lenext.data.store import Store
+from lenext.device import keep_memory
 from lenext.models.catalog import build
 from tests.real_data import photograph
 
@@ -112,28 +115,49 @@ def peer_epoch(folder: Path) -> None:
         assert images.shape == (BATCH, 3, SIZE, SIZE)
 
 
+def make_peer(folder: Path) -> tuple[Step, None]:
+    """An epoch of the peer, in seconds of the processor."""
+    torch.set_num_threads(1)
+    random.seed(0)
+    return partial(spent, partial(peer_epoch, folder)), None
+
+
+def make_ours(folder: Path) -> tuple[Step, None]:
+    """An epoch of ours, in seconds of the processor: a home without a cache begins with finding the files."""
+    keep_memory()  # as `lenext train` does
+    torch.set_num_threads(1)
+    stores: dict[Path, Store] = {}
+
+    def step(home: Path, number: int) -> float:
+        return spent(partial(epoch, home, number))
+
+    def epoch(home: Path, number: int) -> None:
+        if home not in stores:
+            stores.clear()
+            stores[home] = opened(folder, home)
+        order = plan(len(stores[home]), seed=0, epoch=number)[0]
+        batches = train_batches(stores[home], RULE, VARIATION, order, seed=0, epoch=number, batch_size=BATCH)
+        assert all(batch.images.shape == (BATCH, 3, SIZE, SIZE) for batch in batches)
+
+    return step, None
+
+
 def opened(folder: Path, home: Path) -> Store:
     return keep_decoded(open_files(folder).open("all", decoded_side(SIZE)), memory=0, disk=1 << 40, home=home)
-
-
-def epoch(store: Store, number: int) -> None:
-    order = plan(len(store), seed=0, epoch=number)[0]
-    for batch in train_batches(store, RULE, VARIATION, order, seed=0, epoch=number, batch_size=BATCH):
-        assert batch.images.shape == (BATCH, 3, SIZE, SIZE)
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     """Seconds of an epoch each round: of the peer, of our first, of our later ones."""
     found: dict[str, list[float]] = {"peer": [], "first": [], "later": []}
+    peer, ours = Arm(make_peer, folder), Arm(make_ours, folder)
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as home:
-            found["peer"].append(spent(partial(peer_epoch, folder)))
-            start = time.process_time()
-            store = opened(folder, Path(home))
-            epoch(store, 0)
-            found["first"].append(time.process_time() - start)
-            epoch(store, 1)  # maps the pages
-            found["later"].append(statistics.median(spent(partial(epoch, store, number)) for number in range(2, 5)))
+            found["peer"].append(peer()[1])
+            found["first"].append(ours(Path(home), 0)[1])
+            ours(Path(home), 1)  # maps the pages
+            found["later"].append(statistics.median(ours(Path(home), number)[1] for number in range(2, 5)))
+    peer.close()
+    ours.close()
     return found
 
 

@@ -6,6 +6,7 @@ import struct
 # A JPEG marker that is followed by a segment, or ends the image: no stuffed zero, fill byte or restart (T.81, B.1.1.2).
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_ALONE = b"\xd8\x01"  # SOI and TEM have no segment
+_JPEG_SCAN = b"\xda"
 _JPEG_END = b"\xd9"
 # An unsigned number as wide as each type of field (TIFF 6.0, section 2; 16 to 18: BigTIFF); a rational is two.
 _TIFF_TYPES = {**dict(enumerate("BBHIQBBHIQIQI", 1)), 16: "Q", 17: "Q", 18: "Q"}
@@ -46,6 +47,8 @@ def _is_whole_jpeg(data: bytes) -> bool:
             return True
         if kind not in _JPEG_ALONE:
             at += int.from_bytes(data[at : at + 2], "big")
+        if kind == _JPEG_SCAN and data.endswith(b"\xff" + _JPEG_END, at):
+            return True  # a scan holds no such bytes but as its end, and need not be searched
     return False
 
 

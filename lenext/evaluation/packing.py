@@ -1,7 +1,10 @@
 """Convolutions made ready for the processor: their filters laid out once, the activation behind them joined to them.
 
-torch lays filters out anew in every pass, which for a single image is up to half of its time.
+torch lays filters out anew in every pass, which for a single image is up to half of its time. A network of depthwise
+convolutions hands its maps on in oneDNN's own layout, where that can be (benchmarks/depthwise.py).
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +21,8 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float], str]] = {
     nn.GELU: ("gelu", [], "none"),  # by the error function
 }
 
+_BLOCKED_FROM = 4  # images: of fewer, laying the filters out in every pass costs what the layout of the maps saves
+
 
 def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> None:
     """Replace in place each 2-D convolution of a float32 network in channels last that is to see `images` (N, C, H, W).
@@ -29,15 +34,43 @@ def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> None:
     onednn = torch.backends.mkldnn
     if not (onednn.enabled and onednn.is_available()) or torch.ops.mkldnn._is_mkldnn_acl_supported():
         return
+    packed = []
     for run in watch(model, images[1:], _can_be_joined):
         layer = run.layer
         if type(layer) is not nn.Conv2d or not run.called:
             continue
         if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             continue
-        replace_modules(model, {layer: PackedConvolution(layer, run, images[0])})
+        packed.append(PackedConvolution(layer, run, images[0]))
+        replace_modules(model, {layer: packed[-1]})
         if run.follower is not None:
             replace_modules(model, {run.follower: nn.Identity()})
+    if images[0] >= _BLOCKED_FROM and any(1 < layer.groups == layer.in_channels for layer in packed):
+        _hand_on_blocked(model, packed, images)
+
+
+def _hand_on_blocked(model: nn.Module, packed: Sequence["PackedConvolution"], images: tuple[int, ...]) -> None:
+    """Let maps be in oneDNN's blocked layout between the first and the last convolution, if all between can read it.
+
+    torch has few operators for it beside convolutions and sums; where one is missing, the network stays as it was.
+    """
+    generator = torch.Generator().manual_seed(0)
+    trial = torch.rand(1, *images[1:], generator=generator)
+    with torch.inference_mode():
+        expected = model(trial)
+        try:
+            _set_blocked(packed, True)
+            if torch.allclose(model(trial), expected, rtol=1e-4, atol=1e-5):
+                return
+        except RuntimeError:
+            pass
+        _set_blocked(packed, False)
+
+
+def _set_blocked(packed: Sequence["PackedConvolution"], blocked: bool) -> None:
+    for layer in packed:
+        layer.blocked = blocked
+    packed[0].enters = packed[-1].leaves = blocked
 
 
 def _can_be_joined(module: nn.Module) -> bool:
@@ -47,8 +80,11 @@ def _can_be_joined(module: nn.Module) -> bool:
 class PackedConvolution(nn.Conv2d):
     """A convolution (N, C, H, W) -> (N, K, H', W') for prediction, by the operator that torch's compiler calls too.
 
-    It is an nn.Conv2d as before, for a network may ask what stands where.
+    It is an nn.Conv2d as before, for a network may ask what stands where. blocked: maps come and go in oneDNN's own
+    layout; enters, leaves: but it is the first that makes, or the last that reads them.
     """
+
+    blocked = enters = leaves = False
 
     def __init__(self, layer: nn.Conv2d, run: Run, count: int) -> None:
         assert not isinstance(layer.padding, str)
@@ -64,5 +100,7 @@ class PackedConvolution(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (as torch names it)
         """Convolve and activate."""
         operator = torch.ops.mkldnn._convolution_pointwise
-        out: Tensor = operator(input, self._filters, self.bias, *self._geometry, *self._activation)
-        return out
+        images = input.to_mkldnn() if self.enters else input
+        filters = self.weight if self.blocked else self._filters  # packed ones are for maps in channels last alone
+        out: Tensor = operator(images, filters, self.bias, *self._geometry, *self._activation)
+        return out.to_dense() if self.leaves else out

@@ -75,6 +75,7 @@ def test_seeds_are_not_put_into_a_run(lenext: Lenext, finished: Path, tmp_path: 
     assert (answer.code, answer.out) == (3, "")
 
 
+@pytest.mark.usefixtures("even_clock")
 def test_seeds_within_a_time_are_one_experiment_but_for_the_seed(lenext: Lenext, tmp_path: Path) -> None:
     ok(lenext(*TRAIN, "--seeds", "2", "--time", "1s", "--run", "series"))
     first, second = (read_toml(tmp_path / "series" / f"seed-{seed}" / runs.CONFIG_TOML) for seed in (0, 1))

@@ -21,11 +21,11 @@ def packed(model: nn.Module, images: Tensor) -> nn.Module:
     return twin
 
 
-def largest_difference(family: str) -> float:
+def largest_difference(family: str, for_images: int = 2) -> float:
     """Of scores, of 1 + the largest score; of as many images as it was packed for, and of other numbers."""
     model = awake(family).eval()
     images, _ = digits(model)
-    twin = packed(model, images[:2])
+    twin = packed(model, images[:for_images])
     assert any(isinstance(module, PackedConvolution) for module in twin.modules())
     with torch.inference_mode():
         expected = model(images)
@@ -54,6 +54,20 @@ def test_the_packed_network_is_the_same_function(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_packed_network_is_the_same_function_in_every_family(family: str) -> None:
     assert largest_difference(family) < 1e-5
+    assert largest_difference(family, for_images=8) < 1e-5
+
+
+@pytest.mark.parametrize(("family", "blocked"), [("mobilenetv1", True), ("mobilenetv2", True), ("efficientnet", False)])
+def test_maps_of_depthwise_networks_are_blocked_where_every_operator_can_read_them(family: str, blocked: bool) -> None:
+    """EfficientNet's squeeze takes means, for which there is no such operator: it stays as it was, whole."""
+    assert largest_difference(family, for_images=8) < 1e-5
+    model = awake(family).eval()
+    images, _ = digits(model)
+    for count, wanted in ((2, False), (8, blocked)):
+        twin = packed(model, images[:1].expand(count, -1, -1, -1))
+        layers = [module for module in twin.modules() if isinstance(module, PackedConvolution)]
+        assert {layer.blocked for layer in layers} == {wanted}
+        assert [layer.enters or layer.leaves for layer in layers].count(True) == 2 * wanted
 
 
 class Odd(nn.Module):

@@ -201,6 +201,7 @@ def lenext(*words: str) -> int:
     return end.value.code
 
 
+@pytest.mark.usefixtures("even_clock")
 def test_the_command_of_a_run_limited_in_time_makes_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     told = [word for setting in SMALL for word in ("--set", setting)]
