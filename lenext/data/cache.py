@@ -120,15 +120,15 @@ def _make_room(folder: Path, wanted: int, budget: int) -> int:
 
 
 def _enter(folder: Path) -> BinaryIO:
-    """Make the folder of a cache where there is none, and hold its lock beside others as long as the file is open."""
-    while True:
-        folder.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another process removed it meanwhile
-            lock = (folder / LOCK).open("a+b")
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if os.path.samestat((folder / LOCK).stat(), os.fstat(lock.fileno())):
-                os.utime(folder / LOCK)
-                return lock
+    """Make the folder of a cache where there is none, and hold its lock beside others as long as the file is open.
+
+    Whoever enters or removes one holds the lock of all caches meanwhile.
+    """
+    folder.mkdir(exist_ok=True)
+    lock = (folder / LOCK).open("a+b")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    os.utime(folder / LOCK)
+    return lock
 
 
 @contextlib.contextmanager
