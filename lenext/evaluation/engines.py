@@ -117,8 +117,9 @@ class TorchEngine(Engine):
         self._multiple = config.batch_size if compiled else min(_MULTIPLE, config.batch_size)
         network = _placed(folded.model, plan)
         self._network: Callable[[Tensor], Tensor] | None = network
+        self.blocked = False  # maps are as oneDNN lays them out, which torch's compiler cannot have
         if plan.device == "cpu" and plan.precision == "float32" and not compiled:
-            pack_convolutions(network, (config.batch_size, *input_size))
+            self.blocked = pack_convolutions(network, (config.batch_size, *input_size))
         if compiled:
             compiled_network = torch.compile(network, fullgraph=True, dynamic=False)
             self._network = _frozen(compiled_network) if plan.device == "cpu" else compiled_network

@@ -24,16 +24,16 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float], str]] = {
 _BLOCKED_FROM = 4  # images: of fewer, laying the filters out in every pass costs what the layout of the maps saves
 
 
-def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> None:
+def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> bool:
     """Replace in place each 2-D convolution of a float32 network in channels last that is to see `images` (N, C, H, W).
 
     The function stays what it was, for any N and finite numbers: a joined ReLU makes 0 of what is no number. A
     convolution that runs twice, or pads with other than zeros, stays too, and so does every one where torch's compiler
-    joins none: without oneDNN, or with that of ARM.
+    joins none: without oneDNN, or with that of ARM. Returned: whether maps are now handed on as oneDNN lays them out.
     """
     onednn = torch.backends.mkldnn
     if not (onednn.enabled and onednn.is_available()) or torch.ops.mkldnn._is_mkldnn_acl_supported():
-        return
+        return False
     packed = []
     for run in watch(model, images[1:], _can_be_joined):
         layer = run.layer
@@ -45,11 +45,12 @@ def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> None:
         replace_modules(model, {layer: packed[-1]})
         if run.follower is not None:
             replace_modules(model, {run.follower: nn.Identity()})
-    if images[0] >= _BLOCKED_FROM and any(1 < layer.groups == layer.in_channels for layer in packed):
-        _hand_on_blocked(model, packed, images)
+    if images[0] < _BLOCKED_FROM or not any(1 < layer.groups == layer.in_channels for layer in packed):
+        return False
+    return _hand_on_blocked(model, packed, images)
 
 
-def _hand_on_blocked(model: nn.Module, packed: Sequence["PackedConvolution"], images: tuple[int, ...]) -> None:
+def _hand_on_blocked(model: nn.Module, packed: Sequence["PackedConvolution"], images: tuple[int, ...]) -> bool:
     """Let maps be in oneDNN's blocked layout between the first and the last convolution, if all between can read it.
 
     torch has few operators for it beside convolutions and sums; where one is missing, the network stays as it was.
@@ -61,10 +62,11 @@ def _hand_on_blocked(model: nn.Module, packed: Sequence["PackedConvolution"], im
         try:
             _set_blocked(packed, True)
             if torch.allclose(model(trial), expected, rtol=1e-4, atol=1e-5):
-                return
+                return True
         except RuntimeError:
             pass
         _set_blocked(packed, False)
+    return False
 
 
 def _set_blocked(packed: Sequence["PackedConvolution"], blocked: bool) -> None:

@@ -18,6 +18,7 @@ from lenext.errors import DataError, MachineError, UsageError, WeightsError
 from lenext.evaluation.choosing import choose_engine, open_engine, require_engine
 from lenext.evaluation.engines import ENGINES, EngineConfig, EngineName
 from lenext.evaluation.scoring import score_images
+from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
 from lenext.predictions import softmax
 
@@ -230,6 +231,14 @@ def test_auto_prepares_another_engine_only_for_many_images(
     assert why.startswith("eager would take about")
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert chosen(10**12)[0] == "onnxruntime"
+
+
+def test_auto_does_not_compile_what_a_layout_without_compiler_makes_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for runtime in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, runtime, None)
+    model = build("mobilenetv2_100_small").eval()
+    engine, _ = choose_engine(model, torch.rand(4, 3, 32, 32), 10**12, config("auto"))
+    assert engine.about.name == "eager"
 
 
 def test_auto_says_why_it_stays_with_eager(digits: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
