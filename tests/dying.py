@@ -42,7 +42,7 @@ def start_child(work: Callable[..., object], *arguments: Any) -> Any:
 
 
 def run_words(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Run `lenext ...` or `python -c ...` in a folder, in a process of its own; return its results and its words."""
+    """Run `lenext ...` or `python -c ...` in a folder, in a process of one core; return its results and its words."""
     with tempfile.TemporaryDirectory() as files:
         streams = (Path(files) / "out", Path(files) / "err")
         run_child(_command, list(words), folder, dict(environment), streams)
@@ -50,9 +50,16 @@ def run_words(words: Sequence[str], folder: Path, environment: Mapping[str, str]
         return out, err
 
 
+def own_core() -> int:
+    """The core of this pytest worker. A run takes all that it sees, and its threads would wait for other tests."""
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % len(cores)]
+
+
 def _command(words: list[str], folder: Path, environment: dict[str, str], streams: tuple[Path, Path]) -> None:
     os.chdir(folder)
     os.environ.update(environment)
+    os.sched_setaffinity(0, {own_core()})
     for number, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
     if words[0] == "lenext":

@@ -250,13 +250,15 @@ def test_damage_in_both_generations_is_said_with_the_files(folder: Path, kind: s
     assert all(name in caught.value.why for name in broken)
 
 
+@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])  # 11: each of a byte's bits comes up
 @pytest.mark.parametrize("name", ["manifest.json", "manifest-copy.json"])
-def test_one_manifest_changed_cut_or_gone_loses_no_generation(folder: Path, name: str) -> None:
-    """Every byte, one bit each; then every length."""
+def test_one_manifest_changed_cut_or_gone_loses_no_generation(folder: Path, name: str, every: int) -> None:
+    """Bytes, one bit each, and lengths."""
     path = folder / name
     whole = path.read_bytes()
-    for index, byte in enumerate(whole):
-        for content in (whole[:index] + bytes([byte ^ (1 << index % 8)]) + whole[index + 1 :], whole[:index]):
+    for index in range(0, len(whole), every):
+        changed = bytes([whole[index] ^ (1 << index % 8)])
+        for content in (whole[:index] + changed + whole[index + 1 :], whole[:index]):
             path.write_bytes(content)
             assert load(folder).card.epoch == 1
     sweep(folder)
@@ -416,7 +418,7 @@ def deaths(tmp_path: Path, keep: int, every: int) -> Iterator[Path]:
         assert code == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(("keep", "every"), [(1, 3), (2, 1)])
+@pytest.mark.parametrize(("keep", "every"), [(1, 3), (2, 2), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_process_killed_at_any_change_of_a_file_leaves_the_old_or_the_new_generation_whole(
     tmp_path: Path, keep: int, every: int
 ) -> None:

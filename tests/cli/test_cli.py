@@ -1,9 +1,11 @@
 """The command line's contract: results on stdout, four-line errors on stderr, an exit code for each kind."""
 
+import contextlib
 import csv
 import io
 import json
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lenext.cli import VERBS
+from lenext.cli import VERBS, main
 from lenext.data.sources import find_source
 
 from ..conftest import Answer, Lenext
@@ -22,11 +24,20 @@ from ..conftest import Answer, Lenext
 TRAIN = ("train", "digits", "--model", "lenet5_relu", "--epochs", "2", "--set", "training.threads=1")
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run; read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    with contextlib.chdir(folder), pytest.raises(SystemExit) as end:
+        main([*TRAIN, "--run", "first"])
+    assert end.value.code == 0
+    return folder / "first"
+
+
 @pytest.fixture
-def trained(lenext: Lenext, tmp_path: Path) -> Path:
-    answer = lenext(*TRAIN, "--run", "first")
-    assert answer.code == 0, answer.err
-    return Path("first")
+def trained(kept: Path, lenext: Lenext) -> Path:
+    """A copy in the empty folder, free to be changed."""
+    return Path(shutil.copytree(kept, "first"))
 
 
 def _is_contract(answer: Answer, code: int) -> bool:
@@ -101,7 +112,7 @@ def test_an_existing_run_is_never_overwritten(lenext: Lenext, trained: Path) -> 
 
 
 def test_runs_without_a_name_get_free_ones(lenext: Lenext) -> None:
-    names = [lenext(*TRAIN).out.splitlines()[1] for _ in range(2)]
+    names = [lenext(*TRAIN, "--set", "data.limit=200").out.splitlines()[1] for _ in range(2)]
     assert names == ["runs/digits-lenet5_relu", "runs/digits-lenet5_relu-2"]
 
 

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lenext.costs.operators import count_cost
 from lenext.device import SpeedPlan, candidate_plans
 
 from ..conftest import Lenext
+from ..dying import own_core
 
 PLAN = SpeedPlan(device="cpu", precision="float32", channels_last=True, threads=1)
 
@@ -66,6 +69,16 @@ def test_peaks_of_every_plan_are_measured() -> None:
         assert peaks.flops > 0 and peaks.call > 0 and all(rate > 0 for _, rate in peaks.bandwidths)
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Peaks of one number of threads, and none that waits for the other tests."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {own_core()})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.usefixtures("one_core")
 def test_command_line(lenext: Lenext) -> None:
     words = ("cost", "lenet5_relu", "--latency", "--batch", "2")
     heading, *lines = (line.split("\t") for line in lenext(*words).out.splitlines())

@@ -1,5 +1,6 @@
 """Memory of a step without data. Oracles: sums by hand, a real step's saved tensors, the profiler's memory events."""
 
+import functools
 import gc
 from typing import Any
 
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from lenext.cli import main
-from lenext.costs.memory import _Ledger, largest_batch, measure_memory
+from lenext.costs.memory import Memory, _Ledger, largest_batch, measure_memory
+from lenext.costs.meta import without_data
 from lenext.errors import UsageError
 from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
@@ -46,6 +48,14 @@ def real(name: str, side: int, batch: int) -> tuple[Classifier, Tensor]:
     return model, torch.randn(batch, model.config.in_channels, side, side)
 
 
+@functools.cache
+def measured(name: str, side: int, batch: int, precision: Any) -> Memory:
+    with without_data():
+        model = build(name).train()
+    size = (model.config.in_channels, side, side)
+    return measure_memory(model, size, batch, make_optimizer=momentum, precision=precision)
+
+
 def test_a_linear_layer_by_hand() -> None:
     """44 weights; the step keeps log-probabilities (3, 4), labels (3) of 8 bytes, and the divisor of the loss."""
     found = measure_memory(nn.Linear(10, 4), (10,), 3, make_optimizer=adamw)
@@ -66,7 +76,8 @@ SAVED: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "side", "batch", "precision"), SAVED)
+# scope: the tests of one network stand together, so that it is measured once
+@pytest.mark.parametrize(("name", "side", "batch", "precision"), SAVED, scope="module")
 def test_what_is_saved_equals_a_real_step_to_the_byte(name: str, side: int, batch: int, precision: Any) -> None:
     model, images = real(name, side, batch)
     own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers(), images)}
@@ -81,12 +92,13 @@ def test_what_is_saved_equals_a_real_step_to_the_byte(name: str, side: int, batc
         loss = loss_of(model, images)
     assert loss.isfinite()
     expected = sum(size for pointer, size in kept.items() if pointer not in own)
-    assert measure_memory(model, images.shape[1:], batch, precision=precision).saved == expected
+    assert measured(name, side, batch, precision).saved == expected
 
 
 @pytest.mark.parametrize(
     ("name", "side", "batch", "precision"),
     [*SAVED[: len(NETWORKS)], pytest.param("resnet20", 32, 32, "bf16", marks=pytest.mark.slow)],
+    scope="module",
 )
 def test_peak_of_training_is_the_profilers_within_five_per_cent(
     name: str, side: int, batch: int, precision: Any
@@ -104,7 +116,7 @@ def test_peak_of_training_is_the_profilers_within_five_per_cent(
     step()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         step()
-    ours = measure_memory(model, images.shape[1:], batch, make_optimizer=momentum, precision=precision)
+    ours = measured(name, side, batch, precision)
     assert peak_of(found) + ours.weights + ours.optimizer + ours.images == pytest.approx(ours.training, rel=0.05)
 
 

@@ -22,8 +22,10 @@ from lenext.training.loop import Step
 from ..data.idx_files import idx_bytes
 
 EPOCHS, BATCHES = 3, 7  # 337 images in batches of 48
+HELD_OUT = 100
 STEPS = EPOCHS * BATCHES
-SMALL = ["training.batch_size=48", "data.validation=1100", "training.threads=1", "training.precision=float32"]
+SMALL = ["training.batch_size=48", "data.limit=337", f"data.validation={HELD_OUT}", "training.threads=1",
+    "training.precision=float32"]  # fmt: skip
 SCHEDULES = {
     "one_cycle": ["training.optimizer.rate=0.05"],
     # a cut after every epoch that does not lose nine tenths of its loss

@@ -17,7 +17,7 @@ from lenext.training.schedule import rate_factor
 from .photos import Fresh, tree
 from .pieces import BATCHES, begin, bits, copy, damage_newest, finish, metrics, result
 
-TWO = ["data.validation=1300", "training.epochs=2", "training.batch_size=20", "training.optimizer.rate=0.05"]
+TWO = ["data.limit=137", "training.epochs=2", "training.batch_size=20", "training.optimizer.rate=0.05"]
 EACH = 6  # 137 images in batches of 20
 
 

@@ -20,7 +20,7 @@ from lenext.errors import ConflictError, DivergedError, UsageError
 from lenext.experiment.config import compose
 from lenext.experiment.resuming import resume
 
-from .pieces import begin, bits, copy, finish
+from .pieces import HELD_OUT, begin, bits, copy, finish
 
 Fresh = Callable[..., Path]
 
@@ -97,7 +97,7 @@ def test_numerals_are_not_mirrored_unless_asked() -> None:
 
 def test_the_configuration_says_how_many_images_are_held_out(fresh: Fresh) -> None:
     assert compose(DataConfig(name="digits"), find_source("digits"), "resnet20")[0].data.validation == 287
-    assert runs.load_run(fresh())["validation_images"] == 1100
+    assert runs.load_run(fresh())["validation_images"] == HELD_OUT
 
 
 def test_a_plateau_needs_validation() -> None:

@@ -30,7 +30,7 @@ from lenext.models.init import initialise
 from lenext.training.loop import Step
 from lenext.training.schedule import rate_factor
 
-from .pieces import BATCHES, EPOCHS, SMALL, STEPS, begin, bits, copy, finish, write_digits
+from .pieces import BATCHES, EPOCHS, HELD_OUT, SMALL, STEPS, begin, bits, copy, finish, write_digits
 
 Fresh = Callable[..., Path]
 Whole = Callable[[Path], Path]
@@ -64,7 +64,7 @@ def test_index_tells_what_was_made(fresh: Fresh) -> None:
     expected = {
         "lenext": lenext.__version__, "name": "run", "status": "created", "model": "resnet20", "data": "digits",
         "params": cost.params, "macs": cost.macs,
-        "train_images": 337, "validation_images": 1100, "train_seconds": 0.0, "test_opened": 0, "chosen": "best",
+        "train_images": 337, "validation_images": HELD_OUT, "train_seconds": 0.0, "test_opened": 0, "chosen": "best",
     }  # fmt: skip
     assert {key: index[key] for key in expected} == expected
     assert index["command"].startswith("lenext train digits --model resnet20 --recipe one_cycle --size 8 --epochs 3 ")
@@ -84,8 +84,8 @@ def test_configuration_is_the_resolved_experiment(fresh: Fresh) -> None:
     assert read_toml(run / "config.toml")["training"]["optimizer"]["nesterov"] is True
 
 
-def test_split_has_every_training_image_once_and_no_test_image(fresh: Fresh) -> None:
-    parts = read_split(fresh() / "split.csv")
+def test_split_has_every_training_image_once_and_no_test_image(tmp_path: Path) -> None:
+    parts = read_split(begin(tmp_path / "run", "data.limit=0", "data.validation=1100").run / "split.csv")
     train, held_out = set(parts["train"]), set(parts["validation"])
     assert set(parts) == {"train", "validation"}
     assert (len(train), len(held_out)) == (337, 1100)
@@ -203,7 +203,7 @@ def test_validation_is_measured_on_the_held_out_part_by_the_weights_of_the_epoch
     runs.update_run(twin, chosen="last")
     found = lenext.evaluate(twin, "validation")
     line = runs.read_metrics(run)[-1]
-    assert (found.score, found.nll, found.n) == (line["validation_score"], line["validation_loss"], 1100)
+    assert (found.score, found.nll, found.n) == (line["validation_score"], line["validation_loss"], HELD_OUT)
     shutil.rmtree(twin)
 
 
@@ -227,11 +227,11 @@ def test_best_is_the_first_epoch_of_the_highest_validation_accuracy(fresh: Fresh
 
 
 def test_without_validation_the_last_checkpoint_is_chosen(tmp_path: Path) -> None:
-    session = begin(tmp_path / "run", "data.validation=0", "training.epochs=1", "training.batch_size=359")
+    session = begin(tmp_path / "run", "data.validation=0", "training.epochs=1", "training.batch_size=84")
     assert runs.load_run(session.run)["chosen"] == "last"
     run = finish(session)
     index = runs.load_run(run)
-    assert (index["chosen"], index["validation_images"], index["train_images"]) == ("last", 0, 1437)
+    assert (index["chosen"], index["validation_images"], index["train_images"]) == ("last", 0, 337)
     assert all("validation" not in key for line in runs.read_metrics(run) for key in line)
     assert set(read_split(run / "split.csv")) == {"train"}
     assert lenext.evaluate(run).n == 360
@@ -255,7 +255,7 @@ def test_training_opens_the_training_split_alone(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:header])
     run = finish(begin(tmp_path / "run", data="mnist", root=str(root)))
     assert runs.load_run(run)["status"] == "finished"
-    assert lenext.evaluate(run, "validation").n == 1100
+    assert lenext.evaluate(run, "validation").n == HELD_OUT
     with pytest.raises(DataError, match="t10k-images"):
         lenext.evaluate(run)
     assert runs.load_run(run)["test_opened"] == 0

@@ -173,7 +173,8 @@ def test_settings_that_mean_nothing_are_refused(setting: dict[str, object]) -> N
 
 
 def begin_tiny(run: Path, *settings: str, size: int = 32) -> Session:
-    return begin(run, *FCMAE, *TINY, *FIRST, *settings, model="convnextv2_atto_small", size=size)
+    parts = ["data.limit=0", "data.validation=1100"]
+    return begin(run, *parts, *FCMAE, *TINY, *FIRST, *settings, model="convnextv2_atto_small", size=size)
 
 
 @pytest.fixture(scope="module")

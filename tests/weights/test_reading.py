@@ -38,9 +38,16 @@ def test_tensors_are_found(content: dict[str, Any]) -> None:
     assert same(find_tensors(content), TENSORS)
 
 
-def test_tensors_of_a_file_are_found_beside_the_arguments_of_its_program(tmp_path: Path) -> None:
-    torch.save({"model": TENSORS, "args": argparse.Namespace(lr=0.1)}, tmp_path / "weights.pth")
-    assert same(read_tensors(tmp_path / "weights.pth"), TENSORS)
+@pytest.fixture(scope="module")
+def beside_arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """What was read from a training program's file."""
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.save({"model": TENSORS, "args": argparse.Namespace(lr=0.1)}, path)
+    return read_tensors(path)
+
+
+def test_tensors_of_a_file_are_found_beside_the_arguments_of_its_program(beside_arguments: dict[str, Tensor]) -> None:
+    assert same(beside_arguments, TENSORS)
 
 
 def test_the_form_of_before_2020_is_read(tmp_path: Path) -> None:
@@ -99,8 +106,8 @@ def test_a_small_tensor_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "cannot read weights"),
-        (b"<html>404</html>", "cannot read weights"),
+        pytest.param(b"", "cannot read weights", marks=pytest.mark.slow),
+        pytest.param(b"<html>404</html>", "cannot read weights", marks=pytest.mark.slow),
         (b"PK\x03\x04 torn", "cannot read weights"),
         ((1 << 40).to_bytes(8, "little") + b"{", "cannot read weights"),
     ],
@@ -150,7 +157,6 @@ def test_names_that_a_terminal_would_obey_are_written_out(tmp_path: Path) -> Non
     assert "\\x1b]0;owned" in str(WeightsError("cannot", why="\x1b]0;owned\x07\nline", advice="x"))
 
 
-def test_reading_leaves_what_torch_holds_safe_as_it_was(tmp_path: Path) -> None:
-    torch.save({"model": TENSORS, "args": argparse.Namespace()}, tmp_path / "w.pth")
-    read_tensors(tmp_path / "w.pth")
+@pytest.mark.usefixtures("beside_arguments")
+def test_reading_leaves_what_torch_holds_safe_as_it_was() -> None:
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
