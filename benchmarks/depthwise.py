@@ -2,8 +2,9 @@
 
 python -m benchmarks.depthwise [--images 8] [--turns 15]
 
-Channels last is what engines and training use; the blocked layout is torch's `to_mkldnn`, which knows few operators and
-little of autograd. ONEDNN_VERBOSE=1 tells the kernels. Milliseconds, medians, and their ratio.
+Channels last is what training uses; the blocked layout is torch's `to_mkldnn`, which knows few operators and little of
+autograd, and which the engine eager uses where a network has no others. ONEDNN_VERBOSE=1 tells the kernels.
+Milliseconds, medians, and their ratio.
 """
 
 import argparse

@@ -75,8 +75,9 @@ def run_command(command: Command, folder: Path, environment: Mapping[str, str]) 
     first, _, rest = command.line.partition(" | ")
     out, err = "", ""
     before = BEFORE.match(first)
-    plain = first[before.end() :] if before else first
-    if before and not command.slow and PLAIN.fullmatch(plain):
+    assert before is not None  # it may be empty
+    plain = first[before.end() :]
+    if not command.slow and PLAIN.fullmatch(plain):
         if before["first"]:
             subprocess.run(["bash", "-c", before["first"]], cwd=folder, env=environment, check=True)
         told = {before["name"]: before["value"]} if before["name"] else {}

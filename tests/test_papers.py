@@ -23,7 +23,10 @@ every_row = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name,
 
 
 class Remembering(MetaMode):
-    """Shapes of operators, each combination asked once of torch: the networks have most of them in common."""
+    """Shapes of operators, each combination found once: the networks have most of them in common.
+
+    Of torch, or by the rules of lenext.costs.foreseen, which tests/costs/test_foreseen.py holds against torch.
+    """
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -6,6 +6,7 @@ import struct
 # A JPEG marker that is followed by a segment, or ends the image: no stuffed zero, fill byte or restart (T.81, B.1.1.2).
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_ALONE = b"\xd8\x01"  # SOI and TEM have no segment
+_JPEG_SEQUENTIAL = b"\xc0\xc1"  # SOF0, SOF1: each component in one scan
 _JPEG_SCAN = b"\xda"
 _JPEG_END = b"\xd9"
 # An unsigned number as wide as each type of field (TIFF 6.0, section 2; 16 to 18: BigTIFF); a rational is two.
@@ -39,16 +40,19 @@ def is_whole(data: bytes) -> bool:
 
 def _is_whole_jpeg(data: bytes) -> bool:
     """Find the end marker outside of segments: a thumbnail inside the EXIF segment has one of its own."""
-    at = 2
+    at, components = 2, 0
     while marker := _JPEG_MARKER.search(data, at):
         at = marker.end()
         kind = data[at - 1 : at]
         if kind == _JPEG_END:
             return True
+        if kind in _JPEG_SEQUENTIAL:
+            components = data[at + 7]
+        # where one scan holds all components no segment follows: these bytes are its end, and it need not be searched
+        if kind == _JPEG_SCAN and data[at + 2] == components and data.endswith(b"\xff" + _JPEG_END, at):
+            return True
         if kind not in _JPEG_ALONE:
             at += int.from_bytes(data[at : at + 2], "big")
-        if kind == _JPEG_SCAN and data.endswith(b"\xff" + _JPEG_END, at):
-            return True  # a scan holds no such bytes but as its end, and need not be searched
     return False
 
 

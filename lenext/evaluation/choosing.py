@@ -93,7 +93,7 @@ def choose_engine(model: nn.Module, sample: Tensor, images: int, config: EngineC
     why = f"eager would take about {seconds:.0f} s"
     for name, least in _PAYS:
         if name == "compile" and isinstance(engine, TorchEngine) and engine.blocked:
-            continue  # it would be slower
+            continue  # it knows no such layout, and is slower (docs/performance.md)
         if seconds >= least and _is_at_hand(name, engine.about.precision):
             try:
                 return open_engine(model, size, dataclasses.replace(config, name=name)), why

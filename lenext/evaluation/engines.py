@@ -1,7 +1,7 @@
 """Engines: a trained network made ready to predict and nothing else; here those that torch itself runs.
 
-An engine works on a copy: batch norms are folded away, maps lie channels last, filters as the processor wants them,
-and every core works unless told otherwise. The user's network stays as it is.
+An engine works on a copy: batch norms are folded away, maps lie channels last (or as oneDNN likes them: packing.py),
+filters as the processor wants them, and every core works unless told otherwise. The user's network stays as it is.
 """
 
 from abc import ABC, abstractmethod
@@ -138,7 +138,8 @@ class TorchEngine(Engine):
             raise RuntimeError("this engine is closed")
         plan = self._plan
         kind = torch.bfloat16 if plan.precision == "bf16" else torch.float32
-        layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+        channels_last = plan.channels_last and not self.blocked  # which oneDNN would lay out once more
+        layout = torch.channels_last if channels_last else torch.contiguous_format
         padded = pad_batch(images, len(images) + -len(images) % self._multiple)
         with (
             full_precision(),

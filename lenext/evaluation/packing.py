@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lenext.evaluation.scoring import full_precision
 from lenext.exporting.fold import replace_modules
 from lenext.exporting.watching import Run, watch
 
@@ -45,7 +46,8 @@ def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> bool:
         replace_modules(model, {layer: packed[-1]})
         if run.follower is not None:
             replace_modules(model, {run.follower: nn.Identity()})
-    if images[0] < _BLOCKED_FROM or not any(1 < layer.groups == layer.in_channels for layer in packed):
+    depthwise = sum(1 < layer.groups == layer.in_channels for layer in packed)
+    if images[0] < _BLOCKED_FROM or 4 * depthwise < len(packed):  # of MobileNets a third, or half
         return False
     return _hand_on_blocked(model, packed, images)
 
@@ -53,26 +55,26 @@ def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> bool:
 def _hand_on_blocked(model: nn.Module, packed: Sequence["PackedConvolution"], images: tuple[int, ...]) -> bool:
     """Let maps be in oneDNN's blocked layout between the first and the last convolution, if all between can read it.
 
-    torch has few operators for it beside convolutions and sums; where one is missing, the network stays as it was.
+    torch has few operators for it beside convolutions and sums; where one is missing, or a network asks for another
+    layout, it stays as it was.
     """
-    generator = torch.Generator().manual_seed(0)
-    trial = torch.rand(1, *images[1:], generator=generator)
-    with torch.inference_mode():
+    trial = torch.rand(2, *images[1:], generator=torch.Generator().manual_seed(0))
+    with full_precision(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
         expected = model(trial)
+        laid_out = [layer.filters for layer in packed]
+        for layer in packed:
+            layer.filters = layer.weight  # those that are laid out are for maps in channels last alone
+        packed[0].enters = packed[-1].leaves = True
         try:
-            _set_blocked(packed, True)
-            if torch.allclose(model(trial), expected, rtol=1e-4, atol=1e-5):
-                return True
-        except RuntimeError:
-            pass
-        _set_blocked(packed, False)
-    return False
-
-
-def _set_blocked(packed: Sequence["PackedConvolution"], blocked: bool) -> None:
-    for layer in packed:
-        layer.blocked = blocked
-    packed[0].enters = packed[-1].leaves = blocked
+            # an operator that takes such maps, and goes by their order in memory, would not say so
+            same = torch.allclose(model(trial), expected, rtol=1e-4, atol=1e-5)
+        except Exception:  # a missing operator's RuntimeError, or whatever the network says of a layout
+            same = False
+    if not same:
+        packed[0].enters = packed[-1].leaves = False
+        for layer, filters in zip(packed, laid_out, strict=True):
+            layer.filters = filters
+    return same
 
 
 def _can_be_joined(module: nn.Module) -> bool:
@@ -82,11 +84,12 @@ def _can_be_joined(module: nn.Module) -> bool:
 class PackedConvolution(nn.Conv2d):
     """A convolution (N, C, H, W) -> (N, K, H', W') for prediction, by the operator that torch's compiler calls too.
 
-    It is an nn.Conv2d as before, for a network may ask what stands where. blocked: maps come and go in oneDNN's own
-    layout; enters, leaves: but it is the first that makes, or the last that reads them.
+    It is an nn.Conv2d as before, for a network may ask what stands where. enters, leaves: it is the first of those that
+    hand on blocked maps, or the last.
     """
 
-    blocked = enters = leaves = False
+    filters: Tensor
+    enters = leaves = False
 
     def __init__(self, layer: nn.Conv2d, run: Run, count: int) -> None:
         assert not isinstance(layer.padding, str)
@@ -97,12 +100,11 @@ class PackedConvolution(nn.Conv2d):
         self._geometry = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
         self._activation = _ACTIVATIONS[type(run.follower)] if run.follower is not None else ("none", [], "")
         images = [count, *run.size[1:]]
-        self._filters = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, *self._geometry, images)
+        self.filters = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, *self._geometry, images)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (as torch names it)
         """Convolve and activate."""
         operator = torch.ops.mkldnn._convolution_pointwise
         images = input.to_mkldnn() if self.enters else input
-        filters = self.weight if self.blocked else self._filters  # packed ones are for maps in channels last alone
-        out: Tensor = operator(images, filters, self.bias, *self._geometry, *self._activation)
+        out: Tensor = operator(images, self.filters, self.bias, *self._geometry, *self._activation)
         return out.to_dense() if self.leaves else out

@@ -70,6 +70,7 @@ def test_end_marker_in_a_comment_between_scans_is_not_the_end() -> None:
     comment = b"\xff\xfe" + struct.pack(">H", 4) + b"\xff\xd9"
     assert is_whole(data[:second] + comment + data[second:])
     assert not is_whole(data[:second] + comment + data[second:-2])
+    assert not is_whole(data[:second] + comment)
 
 
 def test_fill_bytes_and_markers_without_a_segment_are_stepped_over() -> None:

@@ -16,7 +16,7 @@ from lenext.data.published import open_published
 from lenext.device import Precision
 from lenext.errors import DataError, MachineError, UsageError, WeightsError
 from lenext.evaluation.choosing import choose_engine, open_engine, require_engine
-from lenext.evaluation.engines import ENGINES, EngineConfig, EngineName
+from lenext.evaluation.engines import ENGINES, EngineConfig, EngineName, TorchEngine
 from lenext.evaluation.scoring import score_images
 from lenext.models.catalog import build
 from lenext.models.classifier import Classifier
@@ -237,8 +237,11 @@ def test_auto_does_not_compile_what_a_layout_without_compiler_makes_faster(monke
     for runtime in ("openvino", "onnxruntime"):
         monkeypatch.setitem(sys.modules, runtime, None)
     model = build("mobilenetv2_100_small").eval()
-    engine, _ = choose_engine(model, torch.rand(4, 3, 32, 32), 10**12, config("auto"))
+    monkeypatch.setattr("lenext.evaluation.choosing.has_compiler", lambda: True)
+    engine, why = choose_engine(model, torch.rand(4, 3, 32, 32), 10**12, config("auto"))
     assert engine.about.name == "eager"
+    assert why.startswith("eager would take about")
+    assert isinstance(engine, TorchEngine) and engine.blocked
 
 
 def test_auto_says_why_it_stays_with_eager(digits: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

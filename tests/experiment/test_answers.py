@@ -138,6 +138,7 @@ def test_picture_of_a_test_image_gets_the_probabilities_of_the_evaluation(
         assert found["class"] == str(found["index"])
         assert len(found["top5"]) == 5
         for place in found["top5"]:
+            # rounding: an engine's norms are folded into its filters
             assert place["probability"] == pytest.approx(expected[row, place["index"]], abs=1e-5)
 
 

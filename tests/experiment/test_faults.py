@@ -133,9 +133,8 @@ def test_a_run_in_use_is_exit_8_for_training_and_judging(fresh: Fresh, tmp_path:
 # --- real processes on a real shell -----------------------------------------------------------------------------------
 
 TRAIN = "train digits --model resnet20 --run run --epochs 3 --set training.batch_size=48 --set data.validation=100"
-TRAIN += (
-    " --set data.limit=337 --set training.threads=1 --set training.precision=float32 --set training.optimizer.rate=0.05"
-)
+TRAIN += " --set data.limit=337 --set training.threads=1 --set training.precision=float32"
+TRAIN += " --set training.optimizer.rate=0.05"
 ONE_EPOCH = TRAIN.replace("--epochs 3", "--epochs 1")
 
 

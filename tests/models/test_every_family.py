@@ -102,7 +102,7 @@ def loss_of_all_heads(model: Classifier, images: Tensor, classes: Tensor) -> Ten
 
 
 def loss_behind(model: Classifier, places: Iterable[str], x: Any, classes: Tensor) -> Tensor:
-    """The same of the heads that stand behind the last places of the chain, of which `x` is the input."""
+    """The same of the heads that stand behind the last places of the chain, run as `forward` does, from their input."""
     scores = []
     for place in places:
         x = model.get_submodule(place)(x)

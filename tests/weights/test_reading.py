@@ -107,8 +107,8 @@ def test_a_small_tensor_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
     ("content", "why"),
     [
         pytest.param(b"", "cannot read weights", marks=pytest.mark.slow),
-        pytest.param(b"<html>404</html>", "cannot read weights", marks=pytest.mark.slow),
-        (b"PK\x03\x04 torn", "cannot read weights"),
+        (b"<html>404</html>", "cannot read weights"),
+        pytest.param(b"PK\x03\x04 torn", "cannot read weights", marks=pytest.mark.slow),
         ((1 << 40).to_bytes(8, "little") + b"{", "cannot read weights"),
     ],
     ids=["empty", "a page", "torn", "header of a terabyte"],
