@@ -62,8 +62,8 @@ def _hand_on_blocked(model: nn.Module, packed: Sequence["PackedConvolution"], im
     with full_precision(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
         expected = model(trial)
         laid_out = [layer.filters for layer in packed]
-        for layer in packed:
-            layer.filters = layer.weight  # those that are laid out are for maps in channels last alone
+        for layer in packed:  # filters that are laid out are for maps in channels last alone
+            layer.filters = layer.weight.detach()  # as it is, it would be a second parameter
         packed[0].enters = packed[-1].leaves = True
         try:
             # an operator that takes such maps, and goes by their order in memory, would not say so
