@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.arms import Arm, Step
@@ -162,6 +163,19 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     return found
 
 
+def print_profile(folder: Path) -> None:
+    """Of a later epoch, by torch's profiler: the operators that take most."""
+    step, _ = make_ours(folder)
+    with tempfile.TemporaryDirectory() as home:
+        for number in range(2):
+            step(Path(home), number)
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            step(Path(home), 2)
+    rows = sorted(found.key_averages(), key=lambda row: -row.self_cpu_time_total)
+    whole = sum(row.self_cpu_time_total for row in rows)
+    print("a later epoch: " + ", ".join(f"{row.key} {row.self_cpu_time_total / whole:.0%}" for row in rows[:8]))
+
+
 def decoding(folder: Path, divisor: int, count: int = 16) -> float:
     """Seconds of the processor in which Pillow decodes one image at a scale; at 1/8 all is entropy decoding, nearly."""
     paths = sorted(folder.rglob("*.jpg"))[:count]
@@ -201,11 +215,17 @@ def ratio(one: list[float], other: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few images and rounds")
+    parser.add_argument("--profile", action="store_true", help="of a later epoch, instead, at 0.8 megapixels")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
     count, rounds = (128, 2) if asked.quick else (asked.images, asked.rounds)
     torch.set_num_threads(1)
+    if asked.profile:
+        with tempfile.TemporaryDirectory() as folder:
+            write_mosaics(Path(folder), 0.8, count)
+            print_profile(Path(folder))
+        return
     step = step_seconds(rounds)
     seen = count // BATCH * BATCH
     print(f"a ResNet-18 step: {1e3 * step:.1f} ms of the processor an image, batch {BATCH}, float32, one thread")
