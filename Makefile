@@ -4,6 +4,7 @@ BASE := .venv
 TEST := .venv-test
 PEERS := .venv-parity
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, each of which would compile the package anew
 
 .PHONY: env demo test check format slow parity bench docs clean
 
