@@ -25,8 +25,6 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # lenext or Python, with nothing that a shell would do something with
 PLAIN = re.compile(r"""(lenext|python -c) ([^|<>;&$*?'"`\\]|'[^']*'|"[^"$`\\]*")*""")
-# what may stand before: a variable, or what the shell does first
-BEFORE = re.compile(r"""((?P<name>[A-Z_]+)=(?P<value>\w+) |(?P<first>[a-z][^|<>;&'"]*); (?=lenext ))?""")
 BLOCK = re.compile(r"(?P<slow><!-- slow -->\n)?```console\n(?P<body>.*?)```", re.DOTALL)
 
 
@@ -74,14 +72,8 @@ def run_command(command: Command, folder: Path, environment: Mapping[str, str]) 
     """Results, then words. What takes no minutes runs in a fork that has imported torch, up to a pipe."""
     first, _, rest = command.line.partition(" | ")
     out, err = "", ""
-    before = BEFORE.match(first)
-    assert before is not None  # it may be empty
-    plain = first[before.end() :]
-    if not command.slow and PLAIN.fullmatch(plain):
-        if before["first"]:
-            subprocess.run(["bash", "-c", before["first"]], cwd=folder, env=environment, check=True)
-        told = {before["name"]: before["value"]} if before["name"] else {}
-        out, err = run_words(shlex.split(plain), folder, {**environment, **told})
+    if not command.slow and PLAIN.fullmatch(first):
+        out, err = run_words(shlex.split(first), folder, environment)
     else:
         rest = command.line
     if rest:

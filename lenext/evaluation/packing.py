@@ -47,7 +47,7 @@ def pack_convolutions(model: nn.Module, images: tuple[int, ...]) -> bool:
         if run.follower is not None:
             replace_modules(model, {run.follower: nn.Identity()})
     depthwise = sum(1 < layer.groups == layer.in_channels for layer in packed)
-    if images[0] < _BLOCKED_FROM or 4 * depthwise < len(packed):  # of MobileNets a third, or half
+    if images[0] < _BLOCKED_FROM or 4 * depthwise <= len(packed):  # of MobileNets a third, or half
         return False
     return _hand_on_blocked(model, packed, images)
 
@@ -58,23 +58,26 @@ def _hand_on_blocked(model: nn.Module, packed: Sequence["PackedConvolution"], im
     torch has few operators for it beside convolutions and sums; where one is missing, or a network asks for another
     layout, it stays as it was.
     """
+    laid_out = [layer.filters for layer in packed]  # for maps in channels last alone
+    plain = [layer.weight.detach() for layer in packed]  # as they are, they would be parameters for a second time
     trial = torch.rand(2, *images[1:], generator=torch.Generator().manual_seed(0))
     with full_precision(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        expected = model(trial)
-        laid_out = [layer.filters for layer in packed]
-        for layer in packed:  # filters that are laid out are for maps in channels last alone
-            layer.filters = layer.weight.detach()  # as it is, it would be a second parameter
-        packed[0].enters = packed[-1].leaves = True
-        try:
+        _set_filters(packed, plain, blocked=True)
+        try:  # blocked first: most networks end at their first operator of another kind
+            found = model(trial)
+            _set_filters(packed, laid_out, blocked=False)
             # an operator that takes such maps, and goes by their order in memory, would not say so
-            same = torch.allclose(model(trial), expected, rtol=1e-4, atol=1e-5)
+            same = torch.allclose(found, model(trial), rtol=1e-4, atol=1e-5)
         except Exception:  # a missing operator's RuntimeError, or whatever the network says of a layout
             same = False
-    if not same:
-        packed[0].enters = packed[-1].leaves = False
-        for layer, filters in zip(packed, laid_out, strict=True):
-            layer.filters = filters
+    _set_filters(packed, plain if same else laid_out, blocked=same)
     return same
+
+
+def _set_filters(packed: Sequence["PackedConvolution"], filters: Sequence[Tensor], *, blocked: bool) -> None:
+    for layer, its in zip(packed, filters, strict=True):
+        layer.filters = its
+    packed[0].enters = packed[-1].leaves = blocked
 
 
 def _can_be_joined(module: nn.Module) -> bool:

@@ -83,6 +83,14 @@ def test_an_image_alone_gets_what_it_gets_among_others_where_maps_are_blocked() 
     assert abs(among - softmax(score_images(model, images[:8]))).max() < 1e-5
 
 
+def test_a_network_without_convolutions_stays_as_it_was() -> None:
+    torch.manual_seed(0)
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU()).eval(), torch.randn(8, 3, 2, 2)
+    twin = packed(model, images)
+    with torch.inference_mode():
+        torch.testing.assert_close(twin(images), model(images))
+
+
 class Layouts(nn.Module):
     """A depthwise network that asks how its maps lie: blocked ones it would refuse."""
 

@@ -104,9 +104,8 @@ def test_images_of_other_channels_name_the_shape_that_is_taken(shape: tuple[int,
         build("resnet20")(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("name", ["lenet5_dense", "vgg11_small"])
+@pytest.mark.parametrize("name", ["lenet5", "lenet5_dense", "vgg11_small", "resnet20"])
 def test_a_network_compiles_into_one_graph(name: str) -> None:
-    """The smallest of each family is asked in test_every_family.py."""
     model = build(name).eval()
     images = torch.randn(1, model.config.in_channels, model.config.input_size, model.config.input_size)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
