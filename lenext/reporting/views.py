@@ -133,9 +133,10 @@ def checkpoint_name(files: RunFiles) -> str:
 
 
 def class_balance(data: DataFacts) -> list[BalanceRow]:
-    """Return the images of each class by part of the split, in the order of the classes."""
-    names = dict.fromkeys(name for part in data.parts for name in part.classes)
-    table = {name: tuple(part.classes.get(name, 0) for part in data.parts) for name in names}
+    """Return the images of each class by part whose classes are told, in their order."""
+    parts = [part for part in data.parts if part.classes]
+    names = dict.fromkeys(name for part in parts for name in part.classes)
+    table = {name: tuple(part.classes.get(name, 0) for part in parts) for name in names}
     largest = max((max(counts) for counts in table.values()), default=0)
     return [
         BalanceRow(name, counts, tuple(images / max(largest, 1) for images in counts)) for name, counts in table.items()

@@ -65,6 +65,7 @@ def test_weights_are_told_in_megabytes_of_four_bytes_each(run: Path) -> None:
 def test_balance_is_drawn_in_proportion_to_the_largest_class_of_any_part() -> None:
     parts = (
         Part(name="train", images=50, classes={"a": 40, "b": 10}),
+        Part(name="validation", images=10, classes={}),  # whose labels nobody looked at: no zeros
         Part(name="test", images=9, classes={"b": 8, "c": 1}),
     )
     facts = DataFacts(source="", found="", ignored=(), findings=(), parts=parts)
